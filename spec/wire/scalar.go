@@ -1,0 +1,434 @@
+package wire
+
+import (
+	"math/bits"
+	"strconv"
+	"unicode/utf16"
+	"unicode/utf8"
+	"unsafe"
+)
+
+// String consumes a string. null and other types give "".
+func (r *Reader) String() string {
+	if r.peek() == '"' {
+		return r.str()
+	}
+	if !r.Null() {
+		r.mismatch("a string")
+	}
+	return ""
+}
+
+// Strings consumes an array of strings; null elements give "". The result is
+// nil for null, empty but not nil for [], and as long as it is wide.
+func (r *Reader) Strings() []string {
+	if !r.BeginArray() {
+		return nil
+	}
+	mark := len(r.strs)
+	for r.NextElem() {
+		s := r.String()
+		r.strs = append(r.strs, s)
+	}
+	out := make([]string, len(r.strs)-mark)
+	copy(out, r.strs[mark:])
+	r.strs = r.strs[:mark]
+	return out
+}
+
+// StringMap consumes an object of strings into m, which it makes when nil, and
+// returns it. null gives nil. A name that stands twice has its last value.
+func (r *Reader) StringMap(m map[string]string) map[string]string {
+	if r.Null() {
+		return nil
+	}
+	if !r.BeginObject() {
+		return m
+	}
+	if m == nil {
+		m = map[string]string{}
+	}
+	for r.NextKey() {
+		k := r.key
+		m[k] = r.String()
+	}
+	return m
+}
+
+// Bool consumes true or false. null and other types give false.
+func (r *Reader) Bool() bool {
+	switch r.peek() {
+	case 't':
+		return r.literal("true")
+	case 'f':
+		r.literal("false")
+	case 'n':
+		r.literal("null")
+	default:
+		r.mismatch("true or false")
+	}
+	return false
+}
+
+// Int64 consumes a whole number. null and other types give 0.
+func (r *Reader) Int64() int64 {
+	v, _ := r.int(64)
+	return v
+}
+
+// Uint64 consumes a whole number that is not negative. null and other types
+// give 0.
+func (r *Reader) Uint64() uint64 {
+	v, _ := r.uint(64)
+	return v
+}
+
+// Float64 consumes a number. null and other types give 0.
+func (r *Reader) Float64() float64 {
+	off, lit, ok := r.numeral("a number")
+	if !ok {
+		return 0
+	}
+	v, err := strconv.ParseFloat(lit, 64)
+	if err != nil {
+		r.Fault(off, "must be a number of 64 bits (got "+lit+")")
+		return 0
+	}
+	return v
+}
+
+// Any consumes any value, into what encoding/json decodes it to for an empty
+// interface: nil, bool, float64, string, []any or map[string]any.
+func (r *Reader) Any() any {
+	switch c := r.peek(); {
+	case c == '{':
+		m := map[string]any{}
+		if r.BeginObject() {
+			for r.NextKey() {
+				k := r.key
+				m[k] = r.Any()
+			}
+		}
+		return m
+	case c == '[':
+		a := []any{}
+		if r.BeginArray() {
+			for r.NextElem() {
+				a = append(a, r.Any())
+			}
+		}
+		return a
+	case c == '"':
+		return r.str()
+	case c == 't' || c == 'f':
+		return r.Bool()
+	case c == '-' || c-'0' < 10:
+		return r.Float64()
+	}
+	r.Skip()
+	return nil
+}
+
+// SetString consumes a string into *p; null and other types leave *p alone.
+func SetString[T ~string](r *Reader, p *T) {
+	if r.peek() == '"' {
+		*p = T(r.str())
+	} else if !r.Null() {
+		r.mismatch("a string")
+	}
+}
+
+// SetBool consumes a boolean into *p; null and other types leave *p alone.
+func SetBool[T ~bool](r *Reader, p *T) {
+	if c := r.peek(); c == 't' || c == 'f' {
+		*p = T(r.Bool())
+	} else if !r.Null() {
+		r.mismatch("true or false")
+	}
+}
+
+// SetInt consumes a whole number into *p; null, other types and numbers that
+// do not fit leave *p alone, the latter two with a fault.
+func SetInt[T ~int | ~int8 | ~int16 | ~int32 | ~int64](r *Reader, p *T) {
+	if v, ok := r.int(uint(unsafe.Sizeof(*p)) * 8); ok {
+		*p = T(v)
+	}
+}
+
+// SetUint is SetInt for unsigned types.
+func SetUint[T ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](r *Reader, p *T) {
+	if v, ok := r.uint(uint(unsafe.Sizeof(*p)) * 8); ok {
+		*p = T(v)
+	}
+}
+
+// int consumes a whole number of at most bits bits.
+func (r *Reader) int(bits uint) (int64, bool) {
+	off, lit, ok := r.numeral("a whole number")
+	if !ok {
+		return 0, false
+	}
+	digits, neg := lit, false
+	if lit[0] == '-' {
+		digits, neg = lit[1:], true
+	}
+	u, whole, fits := decimal(digits)
+	limit := uint64(1)<<(bits-1) - 1
+	if neg {
+		limit++
+	}
+	switch {
+	case !whole:
+		r.Fault(off, "must be a whole number (got "+lit+")")
+		return 0, false
+	case !fits || u > limit:
+		r.Fault(off, "must be a whole number that fits "+strconv.Itoa(int(bits))+" bits (got "+lit+")")
+		return 0, false
+	case neg:
+		return -int64(u), true
+	}
+	return int64(u), true
+}
+
+// uint consumes a whole number of at most bits bits that has no sign.
+func (r *Reader) uint(bits uint) (uint64, bool) {
+	off, lit, ok := r.numeral("a whole number")
+	if !ok {
+		return 0, false
+	}
+	if lit[0] == '-' {
+		r.Fault(off, "must not be negative (got "+lit+")")
+		return 0, false
+	}
+	u, whole, fits := decimal(lit)
+	if !whole {
+		r.Fault(off, "must be a whole number (got "+lit+")")
+		return 0, false
+	}
+	if !fits || u > ^uint64(0)>>(64-bits) {
+		r.Fault(off, "must be a whole number that fits "+strconv.Itoa(int(bits))+" bits (got "+lit+")")
+		return 0, false
+	}
+	return u, true
+}
+
+// decimal reads digits: whole is false if there is anything else (a fraction,
+// an exponent), fits is false if the number needs more than 64 bits.
+func decimal(digits string) (u uint64, whole, fits bool) {
+	fits = true
+	for i := 0; i < len(digits); i++ {
+		d := uint64(digits[i] - '0')
+		if d > 9 {
+			return 0, false, true
+		}
+		if u > (^uint64(0)-d)/10 {
+			fits = false
+		}
+		u = u*10 + d
+	}
+	return u, true, fits
+}
+
+// numeral consumes a number and returns where it stood and its text. It is not
+// ok for null and, with a fault, for other types.
+func (r *Reader) numeral(want string) (off int, lit string, ok bool) {
+	c := r.peek()
+	if c != '-' && c-'0' > 9 {
+		if !r.Null() {
+			r.mismatch(want)
+		}
+		return 0, "", false
+	}
+	off = r.pos
+	r.number()
+	if r.err != nil {
+		return 0, "", false
+	}
+	return off, unsafe.String(&r.buf[off], r.pos-off), true
+}
+
+// number consumes a number: -? (0 | [1-9][0-9]*) (. [0-9]+)? ([eE] [+-]? [0-9]+)?
+func (r *Reader) number() {
+	if r.buf[r.pos] == '-' {
+		r.pos++
+	}
+	if r.pos < len(r.buf) && r.buf[r.pos] == '0' {
+		r.pos++
+	} else {
+		r.digits()
+	}
+	if r.pos < len(r.buf) && r.buf[r.pos] == '.' {
+		r.pos++
+		r.digits()
+	}
+	if r.pos < len(r.buf) && r.buf[r.pos]|0x20 == 'e' {
+		r.pos++
+		if r.pos < len(r.buf) && (r.buf[r.pos] == '+' || r.buf[r.pos] == '-') {
+			r.pos++
+		}
+		r.digits()
+	}
+}
+
+// digits consumes one digit or more.
+func (r *Reader) digits() {
+	start := r.pos
+	for r.pos < len(r.buf) && r.buf[r.pos]-'0' <= 9 {
+		r.pos++
+	}
+	if r.pos == start && r.err == nil {
+		r.fail(r.pos, "expected a digit, found "+charName(r.buf, r.pos))
+	}
+}
+
+// Words with one bit or byte set in each of eight bytes.
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
+
+// str consumes a string. The text aliases the buffer unless it has to be
+// changed.
+func (r *Reader) str() string {
+	b := r.buf
+	i := r.pos + 1
+	start := i
+	ascii := true
+	for {
+		// Eight bytes at a time while none is a quote, a backslash, a control
+		// character or beyond ASCII: the usual byte tests on a whole word. A
+		// borrow may mark bytes above the first that is marked, never that one.
+		for i+8 <= len(b) {
+			w := uint64(b[i]) | uint64(b[i+1])<<8 | uint64(b[i+2])<<16 | uint64(b[i+3])<<24 |
+				uint64(b[i+4])<<32 | uint64(b[i+5])<<40 | uint64(b[i+6])<<48 | uint64(b[i+7])<<56
+			q, s := w^(ones*'"'), w^(ones*'\\')
+			if m := ((q - ones) | (s - ones) | (w - ones*0x20) | w) & highs; m != 0 {
+				i += bits.TrailingZeros64(m) >> 3
+				break
+			}
+			i += 8
+		}
+		if i >= len(b) {
+			r.fail(i, "a string has no closing quote")
+			return ""
+		}
+		switch c := b[i]; {
+		case c == '"':
+			r.pos = i + 1
+			if !ascii && !utf8.Valid(b[start:i]) {
+				return fixUTF8(b[start:i])
+			}
+			if i == start {
+				return ""
+			}
+			return unsafe.String(&b[start], i-start)
+		case c == '\\':
+			return r.escaped(start, i)
+		case c < 0x20:
+			r.fail(i, "a string holds an unescaped control character ("+charName(b, i)+")")
+			return ""
+		case c >= 0x80:
+			ascii = false
+		}
+		i++
+	}
+}
+
+// escaped finishes a string that began at start and has its first escape at i.
+func (r *Reader) escaped(start, i int) string {
+	b := r.buf
+	out := make([]byte, 0, i-start+32)
+	out = append(out, b[start:i]...)
+	for i < len(b) {
+		c := b[i]
+		switch {
+		case c == '"':
+			r.pos = i + 1
+			if !utf8.Valid(out) {
+				return fixUTF8(out)
+			}
+			return unsafe.String(unsafe.SliceData(out), len(out))
+		case c < 0x20:
+			r.fail(i, "a string holds an unescaped control character ("+charName(b, i)+")")
+			return ""
+		case c != '\\':
+			out = append(out, c)
+			i++
+			continue
+		}
+		if i+1 >= len(b) {
+			break
+		}
+		switch e := b[i+1]; e {
+		case '"', '\\', '/':
+			out = append(out, e)
+		case 'b':
+			out = append(out, '\b')
+		case 'f':
+			out = append(out, '\f')
+		case 'n':
+			out = append(out, '\n')
+		case 'r':
+			out = append(out, '\r')
+		case 't':
+			out = append(out, '\t')
+		case 'u':
+			c, bad := hex4(b, i+2)
+			if bad >= 0 {
+				r.fail(bad, "expected a hexadecimal digit in \\u escape, found "+charName(b, bad))
+				return ""
+			}
+			i += 4
+			if utf16.IsSurrogate(c) {
+				// A pair is one character; a lone half is replaced.
+				low := rune(-1)
+				if i+3 < len(b) && b[i+2] == '\\' && b[i+3] == 'u' {
+					if low, bad = hex4(b, i+4); bad >= 0 {
+						r.fail(bad, "expected a hexadecimal digit in \\u escape, found "+charName(b, bad))
+						return ""
+					}
+				}
+				if c = utf16.DecodeRune(c, low); c != utf8.RuneError {
+					i += 6
+				}
+			}
+			out = utf8.AppendRune(out, c)
+		default:
+			r.fail(i+1, "unknown escape in a string: '\\' before "+charName(b, i+1))
+			return ""
+		}
+		i += 2
+	}
+	r.fail(len(b), "a string has no closing quote")
+	return ""
+}
+
+// hex4 reads four hexadecimal digits at i. bad is the offset of the first byte
+// that is none, or -1.
+func hex4(b []byte, i int) (v rune, bad int) {
+	for end := i + 4; i < end; i++ {
+		if i >= len(b) {
+			return 0, i
+		}
+		switch c := b[i]; {
+		case c-'0' <= 9:
+			v = v<<4 | rune(c-'0')
+		case c|0x20 >= 'a' && c|0x20 <= 'f':
+			v = v<<4 | rune(c|0x20-'a'+10)
+		default:
+			return 0, i
+		}
+	}
+	return v, -1
+}
+
+// fixUTF8 replaces each byte that is not part of UTF-8 by U+FFFD.
+func fixUTF8(b []byte) string {
+	out := make([]byte, 0, len(b)+8)
+	for len(b) > 0 {
+		c, n := utf8.DecodeRune(b)
+		out = utf8.AppendRune(out, c)
+		b = b[n:]
+	}
+	return string(out)
+}
