@@ -1,0 +1,209 @@
+//go:debug containermaxprocs=0
+//go:debug updatemaxprocs=0
+
+// Probe runs inside a container under test and tells what it finds there:
+//
+//	probe                      all facts, as one JSON object
+//	probe NAME...              only these facts
+//	probe trap                 print "ready", then the name of each signal; TERM ends it with 40
+//	probe syscall NR [ARG...]  make a system call and print its result
+//	probe thread NR            the same on two threads, one after the other
+//	probe alloc MIB            allocate and touch memory
+//	probe notify TEXT          send TEXT to $NOTIFY_SOCKET
+//	probe write FD TEXT        write TEXT to a file descriptor
+//	probe keys                 the description of the session keyring
+//
+// The two Go debug settings keep Go's runtime from opening cgroup files,
+// which would show up among the file descriptors.
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+func main() {
+	fds := openFDs() // before anything else opens one
+	args := os.Args[1:]
+	if len(args) > 0 {
+		if f, ok := actions[args[0]]; ok {
+			if err := f(args[1:]); err != nil {
+				fmt.Fprintln(os.Stderr, "probe:", err)
+				os.Exit(1)
+			}
+			return
+		}
+	}
+	all := facts()
+	all["fds"] = func() any { return fds }
+	out := map[string]any{}
+	if len(args) == 0 {
+		for name, f := range all {
+			out[name] = f()
+		}
+	}
+	for _, name := range args {
+		f, ok := all[name]
+		if !ok {
+			fmt.Fprintf(os.Stderr, "probe: unknown fact or action %q\n", name)
+			os.Exit(2)
+		}
+		out[name] = f()
+	}
+	enc := json.NewEncoder(os.Stdout)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(out); err != nil {
+		fmt.Fprintln(os.Stderr, "probe:", err)
+		os.Exit(1)
+	}
+}
+
+var actions = map[string]func([]string) error{
+	"trap":    trap,
+	"syscall": rawSyscall,
+	"thread":  threadSyscall,
+	"alloc":   alloc,
+	"notify":  notify,
+	"write":   write,
+	"keys":    keys,
+}
+
+func trap([]string) error {
+	ch := make(chan os.Signal, 16)
+	signal.Notify(ch)
+	fmt.Println("ready")
+	for s := range ch {
+		sig := s.(syscall.Signal)
+		if sig == syscall.SIGURG || sig == syscall.SIGCHLD {
+			continue // Go's own preemption
+		}
+		fmt.Println("got", unix.SignalName(sig))
+		if sig == syscall.SIGTERM {
+			os.Exit(40)
+		}
+	}
+	return nil
+}
+
+func numbers(args []string) ([]uintptr, error) {
+	var n []uintptr
+	for _, a := range args {
+		v, err := strconv.ParseInt(a, 0, 64)
+		if err != nil {
+			return nil, err
+		}
+		n = append(n, uintptr(v))
+	}
+	if len(n) == 0 {
+		return nil, fmt.Errorf("no system call number")
+	}
+	for len(n) < 7 {
+		n = append(n, 0)
+	}
+	return n, nil
+}
+
+func call(n []uintptr) {
+	r, _, errno := syscall.Syscall6(n[0], n[1], n[2], n[3], n[4], n[5], n[6])
+	if errno != 0 {
+		fmt.Println("errno", unix.ErrnoName(errno))
+		return
+	}
+	fmt.Println("ret", int(r))
+}
+
+func rawSyscall(args []string) error {
+	n, err := numbers(args)
+	if err == nil {
+		call(n)
+	}
+	return err
+}
+
+func threadSyscall(args []string) error {
+	n, err := numbers(args)
+	if err != nil {
+		return err
+	}
+	runtime.LockOSThread()
+	call(n)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // a thread of its own: the first one is taken
+		call(n)
+	}()
+	<-done
+	return nil
+}
+
+func alloc(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want a number of MiB")
+	}
+	mib, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	var keep [][]byte
+	for range mib {
+		b := make([]byte, 1<<20)
+		for i := 0; i < len(b); i += 4096 {
+			b[i] = 1
+		}
+		keep = append(keep, b)
+	}
+	fmt.Println("allocated", len(keep), "MiB")
+	return nil
+}
+
+func notify(args []string) error {
+	path := os.Getenv("NOTIFY_SOCKET")
+	if path == "" {
+		return fmt.Errorf("NOTIFY_SOCKET is not set")
+	}
+	c, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.Write([]byte(strings.Join(args, "\n")))
+	if err == nil {
+		fmt.Println("sent")
+	}
+	return err
+}
+
+func write(args []string) error {
+	if len(args) != 2 {
+		return fmt.Errorf("want FD TEXT")
+	}
+	fd, err := strconv.Atoi(args[0])
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte(args[1]+"\n"))
+	return err
+}
+
+func keys([]string) error {
+	id, err := unix.KeyctlGetKeyringID(unix.KEY_SPEC_SESSION_KEYRING, false)
+	if err != nil {
+		return fmt.Errorf("session keyring: %w", err)
+	}
+	s, err := unix.KeyctlString(unix.KEYCTL_DESCRIBE, id)
+	if err != nil {
+		return fmt.Errorf("describe: %w", err)
+	}
+	fmt.Println(s)
+	return nil
+}

@@ -1,0 +1,79 @@
+// Package integration runs real containers, as root, by the runtime's command
+// line. One script in testdata/script is one subject; what needs loops or
+// timing is a Go test beside them. RUNTIME=runc (or a path) runs the same
+// tests against another runtime, which proves the tests.
+//
+// It must not import anything of the runtime.
+package integration
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/tests/harness"
+)
+
+var (
+	rt    *harness.Runtime
+	probe string // the helper program for inside the containers
+	skip  string // why nothing can run here
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	if os.Geteuid() != 0 {
+		skip = "needs root: real containers with namespaces, mounts and cgroups"
+		return m.Run(), nil
+	}
+	if _, err := harness.Busybox(); err != nil {
+		return 1, err
+	}
+	var err error
+	if rt, err = harness.FindRuntime(); err != nil {
+		return 1, err
+	}
+	dir, err := os.MkdirTemp("", "vsrun-probe")
+	if err != nil {
+		return 1, err
+	}
+	defer os.RemoveAll(dir)
+	probe = filepath.Join(dir, "probe")
+	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", probe,
+		"github.com/vsrun/vsrun/tests/cmd/probe")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return 1, fmt.Errorf("building the probe: %w\n%s", err, out)
+	}
+	unix.Umask(0o022)
+	fmt.Printf("runtime under test: %s (%s), cgroups %s\n", rt.Path, rt.Name, harness.CgroupLayout())
+	return m.Run(), nil
+}
+
+// needRuntime skips a test where no container can run, or one that is about
+// what the named runtimes are known to lack.
+func needRuntime(t *testing.T, lacking ...string) {
+	t.Helper()
+	if skip != "" {
+		t.Skip(skip)
+	}
+	for _, name := range lacking {
+		if rt.Name == name {
+			t.Skipf("%s does not do this", name)
+		}
+	}
+}
