@@ -3,7 +3,8 @@ package log
 import (
 	"strconv"
 	"time"
-	"unicode/utf8"
+
+	"github.com/vsrun/vsrun/spec/wire"
 )
 
 // appendText appends a line as logrus' TextFormatter writes it to anything but
@@ -46,9 +47,9 @@ func appendTerminal(b []byte, l Level, msg string) []byte {
 func appendJSON(b []byte, t time.Time, l Level, msg string) []byte {
 	b = append(b, `{"level":"`...)
 	b = append(b, l.String()...)
-	b = append(b, `","msg":"`...)
-	b = appendEscaped(b, msg)
-	b = append(b, `","time":"`...)
+	b = append(b, `","msg":`...)
+	b = wire.AppendString(b, msg)
+	b = append(b, `,"time":"`...)
 	b = t.UTC().AppendFormat(b, time.RFC3339)
 	return append(b, "\"}\n"...)
 }
@@ -67,35 +68,4 @@ func needsQuoting(s string) bool {
 		return true
 	}
 	return false
-}
-
-// appendEscaped appends s as the inside of a JSON string (RFC 8259, section 7).
-// Bytes that are not UTF-8 become U+FFFD.
-func appendEscaped(b []byte, s string) []byte {
-	const hex = "0123456789abcdef"
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= utf8.RuneSelf {
-			r, n := utf8.DecodeRuneInString(s[i:])
-			b = utf8.AppendRune(b, r)
-			i += n
-			continue
-		}
-		switch {
-		case c == '"' || c == '\\':
-			b = append(b, '\\', c)
-		case c == '\n':
-			b = append(b, '\\', 'n')
-		case c == '\t':
-			b = append(b, '\\', 't')
-		case c == '\r':
-			b = append(b, '\\', 'r')
-		case c < 0x20 || c == 0x7f:
-			b = append(b, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
-		default:
-			b = append(b, c)
-		}
-		i++
-	}
-	return b
 }

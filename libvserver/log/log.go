@@ -2,8 +2,8 @@
 // given by --log, as text or as JSON, in the shape logrus gives them, which is
 // what engines parse.
 //
-// It is a leaf: it imports nothing of this project and does no work until
-// [Setup] or the first line. It must not import logrus; where a library logs
+// It is a leaf: it imports nothing of this project but spec/wire and does no
+// work until [Setup] or the first line. It must not import logrus; where a library logs
 // through logrus, the program that links it passes those lines to [Line].
 //
 // Two readers fix what may be in the file. containerd's shim takes the last

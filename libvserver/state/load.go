@@ -1,0 +1,91 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+// Load reads a container's record. The errors are ErrNotExist, ErrInvalidID,
+// ErrEmptyID, and a *DamagedError: then a record comes with it that holds no
+// more than the id and the time the directory was changed, which is enough to
+// show the container and to delete it.
+func (s *Store) Load(id string) (*Record, error) {
+	if err := CheckID(id); err != nil {
+		return nil, err
+	}
+	rec, err := loadAt(unix.AT_FDCWD, s.Path(id)+"/"+recordName, id)
+	if err == nil || isDamaged(err) {
+		return rec, err
+	}
+	if errors.Is(err, unix.ENOENT) {
+		return interrupted(id, s.Path(id))
+	}
+	return nil, s.openError(id, err)
+}
+
+// loadAt reads a record; an error of open(2) is returned as it is.
+func loadAt(dirfd int, path, id string) (*Record, error) {
+	fd, err := unix.Openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	for err == unix.EINTR {
+		fd, err = unix.Openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return nil, err
+	}
+	const largest = 64 << 20
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > largest {
+		return damaged(id, &st, errors.New("state.json is no file of a sensible size"))
+	}
+	buf := make([]byte, st.Size)
+	for n := 0; n < len(buf); {
+		m, err := unix.Read(fd, buf[n:])
+		if err != nil && err != unix.EINTR {
+			return damaged(id, &st, &fs.PathError{Op: "read", Path: path, Err: err})
+		}
+		if m == 0 {
+			buf = buf[:n]
+		}
+		n += max(m, 0)
+	}
+	rec, err := decode(buf)
+	if err == nil && rec.ID != id {
+		err = errors.New("it is that of another container: " + rec.ID)
+	}
+	if err != nil {
+		return damaged(id, &st, errors.New("state.json: "+err.Error()))
+	}
+	return rec, nil
+}
+
+// interrupted tells a container without a record (its create has not come that
+// far, or was cut short) from none.
+func interrupted(id, path string) (*Record, error) {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		return nil, fmt.Errorf("%w: %s", ErrNotExist, id)
+	}
+	return damaged(id, &st, errors.New("there is no state.json, so its create was cut short"))
+}
+
+// damaged returns what is known of a container without its record, and the
+// error. It counts as being created, which it is if its lock is held.
+func damaged(id string, st *unix.Stat_t, err error) (*Record, error) {
+	return &Record{
+		ID: id, OCIVersion: specs.Version, Created: time.Unix(st.Mtim.Unix()).UTC(), Owner: st.Uid, Creating: true,
+	}, &DamagedError{ID: id, Err: err}
+}
+
+func isDamaged(err error) bool {
+	_, ok := err.(*DamagedError)
+	return ok
+}
