@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/tests/harness"
 )
@@ -33,6 +34,7 @@ var commands = map[string]command{
 	"jsonis":    cmdJSONis,
 	"setenv":    cmdSetenv,
 	"gone":      cmdGone,
+	"exeguard":  cmdExeguard,
 	"bgwait":    cmdBgwait,
 	"bgsignal":  cmdBgsignal,
 	"pty":       cmdPty,
@@ -315,6 +317,25 @@ func cmdGone(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	if !harness.Poll(patience, func() bool { return harness.Gone(pid) }) {
 		ts.Fatalf("process %d is still alive after %v", pid, patience)
+	}
+}
+
+// cmdExeguard checks that a process can't be the way to write the runtime's
+// binary: it runs another file, or one behind a read-only mount, or one that
+// fs-verity seals: exeguard PID.
+func cmdExeguard(ts *testscript.TestScript, _ bool, args []string) {
+	if len(args) != 1 {
+		ts.Fatalf("usage: exeguard PID")
+	}
+	exe := "/proc/" + args[0] + "/exe"
+	var seen, own unix.Statx_t
+	ts.Check(unix.Statx(unix.AT_FDCWD, exe, 0, unix.STATX_BASIC_STATS, &seen))
+	ts.Check(unix.Statx(unix.AT_FDCWD, rt.Path, 0, unix.STATX_BASIC_STATS, &own))
+	var fs unix.Statfs_t
+	ts.Check(unix.Statfs(exe, &fs))
+	same := seen.Ino == own.Ino && seen.Dev_major == own.Dev_major && seen.Dev_minor == own.Dev_minor
+	if same && fs.Flags&unix.ST_RDONLY == 0 && seen.Attributes&unix.STATX_ATTR_VERITY == 0 {
+		ts.Fatalf("process %s runs the host's own %s, through a writable mount", args[0], rt.Path)
 	}
 }
 

@@ -5,7 +5,7 @@
 //
 //	probe                      all facts, as one JSON object
 //	probe NAME...              only these facts
-//	probe trap                 print "ready", then the name of each signal; TERM ends it with 40
+//	probe trap                 print "ready", then the name of each signal; TERM ends it with 40, QUIT with 41
 //	probe syscall NR [ARG...]  make a system call and print its result
 //	probe thread NR            the same on two threads, one after the other
 //	probe alloc MIB            allocate and touch memory
@@ -87,8 +87,11 @@ func trap([]string) error {
 			continue // Go's own preemption
 		}
 		fmt.Println("got", unix.SignalName(sig))
-		if sig == syscall.SIGTERM {
+		switch sig {
+		case syscall.SIGTERM:
 			os.Exit(40)
+		case syscall.SIGQUIT:
+			os.Exit(41)
 		}
 	}
 	return nil

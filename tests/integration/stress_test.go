@@ -1,0 +1,283 @@
+package integration
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/vsrun/vsrun/tests/harness"
+)
+
+// place is a place for one Go test: a bundle, a --root, a tag.
+type place struct {
+	t    *testing.T
+	tag  string
+	dir  string
+	root string
+	env  []string
+}
+
+func newPlace(t *testing.T, edits ...string) *place {
+	t.Helper()
+	needRuntime(t)
+	p := &place{t: t, tag: newTag(strings.ToLower(t.Name())), dir: t.TempDir()}
+	p.root = filepath.Join(p.dir, "root")
+	p.env = []string{"PATH=" + os.Getenv("PATH"), harness.TagEnv + "=" + p.tag}
+	edits = append([]string{`process.env+="` + harness.TagEnv + "=" + p.tag + `"`}, edits...)
+	if err := harness.MakeBundle(p.bundle(), probe, edits...); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { harness.Purge(p.tag, p.dir) })
+	return p
+}
+
+func (p *place) bundle() string { return filepath.Join(p.dir, "bundle") }
+
+func (p *place) call(args ...string) harness.Call {
+	return harness.Call{Args: append([]string{"--root", p.root}, args...), Env: p.env}
+}
+
+// try calls the runtime and fails the test only when the call hangs.
+func (p *place) try(args ...string) harness.Result {
+	p.t.Helper()
+	res, err := rt.Run(p.call(args...))
+	if err != nil {
+		p.t.Error(err)
+	}
+	return res
+}
+
+func (p *place) must(args ...string) harness.Result {
+	p.t.Helper()
+	res := p.try(args...)
+	if res.Code != 0 {
+		p.t.Fatalf("%s: exit code %d: %s", strings.Join(args, " "), res.Code, res.Stderr)
+	}
+	return res
+}
+
+func (p *place) noLeaks() {
+	p.t.Helper()
+	for _, l := range harness.Leaks(p.tag, p.dir, p.root) {
+		p.t.Errorf("left behind: %s", l)
+	}
+}
+
+// Many creates of one id at once: exactly one wins, the others say that the
+// id is in use, and the winner's container is whole.
+func TestCreateRace(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "args:/bin/probe trap")
+	const n = 20
+	for round := range 3 {
+		id := p.tag + "." + strconv.Itoa(round)
+		results := make([]harness.Result, n)
+		var wg sync.WaitGroup
+		start := make(chan struct{})
+		for i := range n {
+			wg.Go(func() {
+				<-start
+				var err error
+				if results[i], err = rt.Run(p.call("create", "--bundle", p.bundle(), id)); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		close(start)
+		wg.Wait()
+		winners := 0
+		for _, r := range results {
+			switch {
+			case r.Code == 0:
+				winners++
+			case !strings.Contains(r.Stderr, "already exists") && rt.Name == "vsrun":
+				t.Errorf("a loser says %q", r.Stderr)
+			}
+		}
+		// runc 1.1 has no lock between its check and its mkdir.
+		if winners != 1 {
+			t.Errorf("%d creates of one id succeeded, want one", winners)
+		}
+		var st struct{ Status string }
+		if err := json.Unmarshal([]byte(p.must("state", id).Stdout), &st); err != nil || st.Status != "created" {
+			t.Errorf("state after the race: %q, %v", st.Status, err)
+		}
+		p.must("start", id)
+		p.must("delete", "--force", id)
+	}
+	p.noLeaks()
+}
+
+// The runtime is killed at random moments of each command. Whatever it was
+// doing, the next list, state and delete --force work, and nothing is left.
+func TestKilledAtAnyMoment(t *testing.T) {
+	p := newPlace(t, "args:/bin/probe trap")
+	rounds := envInt("VSRUN_TEST_KILLS", 100)
+	seed := uint64(time.Now().UnixNano())
+	if s := envInt("VSRUN_TEST_SEED", 0); s != 0 {
+		seed = uint64(s)
+	}
+	t.Logf("VSRUN_TEST_SEED=%d", seed)
+	rng := rand.New(rand.NewPCG(seed, 0))
+
+	// How long a command takes undisturbed bounds the moment to kill it.
+	usual := map[string]time.Duration{}
+	for range 3 {
+		usual["create"] += p.must("create", "-b", p.bundle(), p.tag).Duration / 3
+		usual["start"] += p.must("start", p.tag).Duration / 3
+		usual["delete"] += p.must("delete", "--force", p.tag).Duration / 3
+		usual["run"] += p.must("run", "-d", "-b", p.bundle(), p.tag).Duration / 3
+		p.must("delete", "--force", p.tag)
+	}
+	leftovers, killed := 0, 0
+	for round := range rounds {
+		id := p.tag + "." + strconv.Itoa(round)
+		what := []string{"create", "start", "delete", "run"}[round%4]
+		var args []string
+		switch what {
+		case "create":
+			args = []string{"create", "-b", p.bundle(), id}
+		case "run":
+			args = []string{"run", "-d", "-b", p.bundle(), id}
+		case "start":
+			p.must("create", "-b", p.bundle(), id)
+			args = []string{"start", id}
+		case "delete":
+			p.must("run", "-d", "-b", p.bundle(), id)
+			args = []string{"delete", "--force", id}
+		}
+		after := time.Duration(rng.Int64N(int64(usual[what]) + 1))
+		c := p.call(args...)
+		c.Started = func(proc *os.Process) {
+			time.AfterFunc(after, func() { _ = proc.Kill() })
+		}
+		res, err := rt.Run(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Code == 137 {
+			killed++
+		}
+		where := fmt.Sprintf("round %d: %s killed after %v", round, what, after)
+
+		if r := p.try("list", "--format", "json"); r.Code != 0 && !strings.Contains(r.Stderr, "no such file") {
+			t.Errorf("%s: list: exit code %d: %s", where, r.Code, r.Stderr)
+		}
+		if r := p.try("state", id); r.Code != 0 && !strings.Contains(r.Stderr, "does not exist") && rt.Name == "vsrun" {
+			t.Errorf("%s: state: exit code %d: %s", where, r.Code, r.Stderr)
+		}
+		if r := p.try("delete", "--force", id); r.Code != 0 {
+			t.Errorf("%s: delete --force: exit code %d: %s", where, r.Code, r.Stderr)
+		}
+		if left := harness.Leaks(id, filepath.Join(p.dir, "nothing"), p.root); len(left) > 0 {
+			leftovers++
+			msg := fmt.Sprintf("%s: left behind: %s", where, strings.Join(left, "; "))
+			if rt.Name == "vsrun" {
+				t.Error(msg)
+			} else {
+				t.Log(msg)
+			}
+			harness.Purge(id, filepath.Join(p.dir, "nothing"))
+			_ = os.RemoveAll(filepath.Join(p.root, id))
+		}
+		// The id can be used at once.
+		if round%10 == 0 {
+			p.must("create", "-b", p.bundle(), id)
+			p.must("delete", "--force", id)
+		}
+	}
+	t.Logf("%d of %d calls were killed before they ended; %d left something behind", killed, rounds, leftovers)
+	if killed < rounds/4 {
+		t.Errorf("only %d of %d calls were killed in time: this test proves little", killed, rounds)
+	}
+	if rt.Name == "vsrun" {
+		p.noLeaks()
+	}
+}
+
+// Many containers one after the other: nothing adds up, neither in the
+// system's tables nor in time.
+func TestCycles(t *testing.T) {
+	p := newPlace(t, "args:/bin/true")
+	n := envInt("VSRUN_TEST_CYCLES", map[bool]int{true: 500, false: 150}[rt.Name == "vsrun"])
+	if testing.Short() {
+		n = 100
+	}
+	fds := countFDs(t)
+	times := make([]time.Duration, 0, n)
+	for i := range n {
+		id := p.tag + "." + strconv.Itoa(i)
+		total := p.must("create", "--bundle", p.bundle(), id).Duration
+		total += p.must("start", id).Duration
+		total += p.must("delete", "--force", id).Duration
+		times = append(times, total)
+	}
+	p.noLeaks()
+	if now := countFDs(t); now > fds {
+		t.Errorf("%d file descriptors were open before, %d are now", fds, now)
+	}
+	k := min(50, n/2)
+	first, last := median(times[:k]), median(times[n-k:])
+	ratio := float64(last) / float64(first)
+	t.Logf("%d cycles of create, start and delete --force: median of the first %d %v, of the last %d %v: %.2f",
+		n, k, first.Round(time.Microsecond), k, last.Round(time.Microsecond), ratio)
+	fmt.Printf("cycles: %d, median %v at first, %v at last: x%.2f\n",
+		n, first.Round(time.Microsecond), last.Round(time.Microsecond), ratio)
+	// What adds up (a leaked cgroup or mount for each) shows as a multiple;
+	// a busy machine does not.
+	if ratio > 3 {
+		t.Errorf("the last cycles take %.1f times as long as the first ones", ratio)
+	}
+}
+
+// Containers side by side do not disturb each other.
+func TestManyAtOnce(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t, "sh:echo $((6*7)); exit 3")
+	var wg sync.WaitGroup
+	for i := range 12 {
+		wg.Go(func() {
+			res, err := rt.Run(p.call("run", "-b", p.bundle(), p.tag+"."+strconv.Itoa(i)))
+			if err != nil || res.Code != 3 || res.Stdout != "42\n" {
+				t.Errorf("run: code %d, %q, %q, %v", res.Code, res.Stdout, res.Stderr, err)
+			}
+		})
+	}
+	for range 5 {
+		if r := p.try("list"); r.Code != 0 && !strings.Contains(r.Stderr, "no such file") {
+			t.Errorf("list beside others: code %d: %s", r.Code, r.Stderr)
+		}
+	}
+	wg.Wait()
+	p.noLeaks()
+}
+
+func median(d []time.Duration) time.Duration {
+	s := slices.Clone(d)
+	slices.Sort(s)
+	return s[len(s)/2]
+}
+
+func countFDs(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(entries)
+}
+
+func envInt(name string, def int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return def
+}
