@@ -41,13 +41,13 @@ var (
 	// filesystem takes it is another question: TryIdmap.
 	IdmappedMounts = &Feature{Name: "idmapped mounts", Plural: true, Since: "5.12", probe: func() error {
 		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_IDMAP, Userns_fd: badFD}
-		return mountAttr(&attr, unix.EBADF)
+		return mountAttr(&attr, 5, 12)
 	}}
 
 	// Nosymfollow is the nosymfollow attribute in the new mount API.
 	Nosymfollow = &Feature{Name: "nosymfollow", Since: "5.14", probe: func() error {
 		attr := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSYMFOLLOW}
-		return mountAttr(&attr, unix.EBADF)
+		return mountAttr(&attr, 5, 14)
 	}}
 
 	// OpenTreeAttr is open_tree_attr(2).
@@ -113,13 +113,13 @@ var (
 	Resctrl = &Feature{Name: "resctrl", Since: "4.10", Config: "CONFIG_X86_CPU_RESCTRL and a processor that has it", probe: func() error { return filesystem("resctrl") }}
 )
 
-// mountAttr tries an attribute on a file descriptor that does not exist: yes is
-// what comes after the attribute was accepted. Without CAP_SYS_ADMIN in the
-// mount namespace's owner the answer is EPERM before that.
-func mountAttr(attr *unix.MountAttr, yes unix.Errno) error {
-	errno, ok := unix.MountSetattr(badFD, "", unix.AT_EMPTY_PATH, attr).(unix.Errno)
-	if !ok {
-		return nil
+// mountAttr tries an attribute on a file descriptor that does not exist: EBADF
+// comes after the attribute was accepted. Who may not mount is told EPERM before
+// that, and then the kernel's version has to do.
+func mountAttr(attr *unix.MountAttr, major, minor int) error {
+	errno, _ := unix.MountSetattr(badFD, "", unix.AT_EMPTY_PATH, attr).(unix.Errno)
+	if errno == unix.EPERM {
+		return sinceRelease(major, minor)
 	}
-	return accepted(errno, yes)
+	return accepted(errno, unix.EBADF)
 }

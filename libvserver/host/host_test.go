@@ -121,7 +121,7 @@ func TestProbeOfBogusFlag(t *testing.T) {
 	if err := seccompAction(0x12340000); err != errMissing {
 		t.Errorf("seccomp action: %v", err)
 	}
-	if err := mountAttr(&unix.MountAttr{Attr_set: 1 << 50}, unix.EBADF); err != errMissing {
+	if err := mountAttr(&unix.MountAttr{Attr_set: 1 << 50}, 99, 0); err != errMissing {
 		t.Errorf("mount attribute: %v", err)
 	}
 	if err := filesystem("verlay"); err != errMissing {

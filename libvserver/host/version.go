@@ -44,11 +44,18 @@ func (v Version) String() string {
 	return strconv.Itoa(v.Major) + "." + strconv.Itoa(v.Minor) + "." + strconv.Itoa(v.Patch)
 }
 
+var release struct {
+	once sync.Once
+	text string
+}
+
 // KernelRelease returns the release that uname(2) gives, or "" if it fails.
-var KernelRelease = sync.OnceValue(func() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return ""
-	}
-	return unix.ByteSliceToString(u.Release[:])
-})
+func KernelRelease() string {
+	release.once.Do(func() {
+		var u unix.Utsname
+		if unix.Uname(&u) == nil {
+			release.text = unix.ByteSliceToString(u.Release[:])
+		}
+	})
+	return release.text
+}
