@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		helperHold(os.Args[1], os.Args[2])
 	case "save":
 		helperSave(os.Args[1], os.Args[2])
+	case "cycle":
+		helperCycle(os.Args[1], os.Args[2])
 	case "sleep":
 		time.Sleep(time.Minute)
 	}
@@ -72,6 +74,23 @@ func helperSave(root, id string) {
 	fmt.Println("locked")
 	for i := 0; ; i++ {
 		check(d.Save(patternRecord(id, i)))
+	}
+}
+
+// helperCycle creates and deletes a container until it is killed.
+func helperCycle(root, id string) {
+	s, err := Open(root)
+	check(err)
+	fmt.Println("begins")
+	for {
+		d, err := s.Reserve(id)
+		check(err)
+		rec := patternRecord(id, 1)
+		rec.Creating = true
+		check(d.Save(rec))
+		rec.Creating = false
+		check(d.Save(rec))
+		check(d.Remove())
 	}
 }
 
