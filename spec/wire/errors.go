@@ -18,11 +18,22 @@ func (e *SyntaxError) Error() string {
 	return "line " + strconv.Itoa(e.Line) + ", column " + strconv.Itoa(e.Column) + ": " + e.Msg
 }
 
-// TypeFault is a value of the wrong type or out of its type's range. The
-// document is sound JSON, so decoding goes on after it.
+// TypeFault is a value of the wrong type or out of its type's range, or a
+// member that is missing. The document is sound JSON, so decoding goes on after
+// it.
 type TypeFault struct {
-	Offset int    // byte offset of the value; see PathAt for its path
+	Offset int    // byte offset of the value, or of the object that misses a member
+	Key    string // the member that is missing, or ""
 	Msg    string // what is wrong: `must be a string (got 12)`
+}
+
+// Path returns the JSON path of the value in buf, the document that was read.
+func (f TypeFault) Path(buf []byte) string {
+	path := PathAt(buf, f.Offset)
+	if f.Key != "" {
+		path = string(AppendKey([]byte(path), f.Key))
+	}
+	return path
 }
 
 // newSyntaxError works the line and column out of the offset.

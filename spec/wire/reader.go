@@ -74,7 +74,15 @@ func (r *Reader) End() error {
 // take off from Offset before they read the value.
 func (r *Reader) Fault(off int, msg string) {
 	if r.err == nil {
-		r.faults = append(r.faults, TypeFault{off, msg})
+		r.faults = append(r.faults, TypeFault{Offset: off, Msg: msg})
+	}
+}
+
+// Missing records that the object at offset off lacks a member that it must
+// have.
+func (r *Reader) Missing(off int, key string) {
+	if r.err == nil {
+		r.faults = append(r.faults, TypeFault{Offset: off, Key: key, Msg: "is required"})
 	}
 }
 
@@ -316,7 +324,7 @@ func (r *Reader) mismatch(want string) {
 	if r.err != nil {
 		return
 	}
-	r.faults = append(r.faults[:n], TypeFault{start, "must be " + want + " (got " + describe(r.buf[start:r.pos]) + ")"})
+	r.faults = append(r.faults[:n], TypeFault{Offset: start, Msg: "must be " + want + " (got " + describe(r.buf[start:r.pos]) + ")"})
 }
 
 // describe shows a value in a message: its text when short, else its kind.

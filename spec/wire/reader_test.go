@@ -182,7 +182,7 @@ func TestFaults(t *testing.T) {
 	}
 	var got []string
 	for _, f := range r.Faults() {
-		got = append(got, PathAt([]byte(in), f.Offset)+": "+f.Msg)
+		got = append(got, f.Path([]byte(in))+": "+f.Msg)
 	}
 	want := []string{
 		"I8: must be a whole number that fits 8 bits (got 300)",

@@ -129,39 +129,6 @@ func (r *Reader) Any() any {
 	return nil
 }
 
-// SetString consumes a string into *p; null and other types leave *p alone.
-func SetString[T ~string](r *Reader, p *T) {
-	if r.peek() == '"' {
-		*p = T(r.str())
-	} else if !r.Null() {
-		r.mismatch("a string")
-	}
-}
-
-// SetBool consumes a boolean into *p; null and other types leave *p alone.
-func SetBool[T ~bool](r *Reader, p *T) {
-	if c := r.peek(); c == 't' || c == 'f' {
-		*p = T(r.Bool())
-	} else if !r.Null() {
-		r.mismatch("true or false")
-	}
-}
-
-// SetInt consumes a whole number into *p; null, other types and numbers that
-// do not fit leave *p alone, the latter two with a fault.
-func SetInt[T ~int | ~int8 | ~int16 | ~int32 | ~int64](r *Reader, p *T) {
-	if v, ok := r.int(uint(unsafe.Sizeof(*p)) * 8); ok {
-		*p = T(v)
-	}
-}
-
-// SetUint is SetInt for unsigned types.
-func SetUint[T ~uint | ~uint8 | ~uint16 | ~uint32 | ~uint64](r *Reader, p *T) {
-	if v, ok := r.uint(uint(unsafe.Sizeof(*p)) * 8); ok {
-		*p = T(v)
-	}
-}
-
 // int consumes a whole number of at most bits bits.
 func (r *Reader) int(bits uint) (int64, bool) {
 	off, lit, ok := r.numeral("a whole number")
