@@ -60,7 +60,7 @@ func run(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("building the probe: %w\n%s", err, out)
 	}
 	unix.Umask(0o022)
-	fmt.Printf("runtime under test: %s (%s), cgroups %s\n", rt.Path, rt.Name, harness.CgroupLayout())
+	fmt.Printf("note: runtime under test: %s (%s), cgroups %s\n", rt.Path, rt.Name, harness.CgroupLayout())
 	return m.Run(), nil
 }
 

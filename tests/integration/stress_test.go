@@ -194,7 +194,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 			p.must("delete", "--force", id)
 		}
 	}
-	t.Logf("%d of %d calls were killed before they ended; %d left something behind", killed, rounds, leftovers)
+	fmt.Printf("note: %d of %d calls were killed before they ended; %d left something behind\n", killed, rounds, leftovers)
 	if killed < rounds/4 {
 		t.Errorf("only %d of %d calls were killed in time: this test proves little", killed, rounds)
 	}
@@ -227,9 +227,7 @@ func TestCycles(t *testing.T) {
 	k := min(50, n/2)
 	first, last := median(times[:k]), median(times[n-k:])
 	ratio := float64(last) / float64(first)
-	t.Logf("%d cycles of create, start and delete --force: median of the first %d %v, of the last %d %v: %.2f",
-		n, k, first.Round(time.Microsecond), k, last.Round(time.Microsecond), ratio)
-	fmt.Printf("cycles: %d, median %v at first, %v at last: x%.2f\n",
+	fmt.Printf("note: %d cycles of create, start and delete --force: median %v at first, %v at last: x%.2f\n",
 		n, first.Round(time.Microsecond), last.Round(time.Microsecond), ratio)
 	// What adds up (a leaked cgroup or mount for each) shows as a multiple;
 	// a busy machine does not.

@@ -1,0 +1,64 @@
+# make help lists the targets.
+
+PREFIX  ?= /usr/local
+DESTDIR ?=
+VERSION ?= $(shell git describe --tags --dirty --match 'v*' 2>/dev/null | sed 's/^v//' | grep . || echo 0.1.0-dev)
+COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+TAGS    = netgo,osusergo
+LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+HELPER  = libvserver/helper/bin/vsrun-helper
+SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_test.go' 2>/dev/null)
+ARGS    ?=
+
+.DELETE_ON_ERROR:
+.PHONY: all run test lint bench install uninstall clean help FORCE
+
+all: vsrun ## build ./vsrun, static
+
+# The libseccomp part is a program of its own, embedded in vsrun: it is
+# started only when a filter is not in the cache, so the hot path has no cgo.
+$(HELPER): $(wildcard libvserver/helper/cmd/*.go) go.mod go.sum Makefile
+	@contrib/need go gcc libc pkg-config libseccomp
+	CGO_ENABLED=1 go build -trimpath -tags $(TAGS) -ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./libvserver/helper/cmd
+
+vsrun: $(HELPER) $(SOURCES) go.mod go.sum Makefile
+	@contrib/need go
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $@ .
+
+run: vsrun ## show a container's life, from create to delete, as root
+	@contrib/need busybox
+	@contrib/demo
+
+test: vsrun ## run all tests: unit, golden and integration (RUNTIME=runc tests another runtime; ARGS='-run X')
+	@contrib/need busybox unshare
+	@go run ./tests/cmd/report -timeout 20m $(ARGS) ./...
+
+lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
+	@contrib/need go
+	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$bad" || { echo "gofmt: $$bad" >&2; exit 1; }
+	@for f in contrib/need contrib/demo .ci/run; do sh -n $$f || exit 1; done
+	go vet -tags $(TAGS) ./...
+	go run $(STATICCHECK) -tags $(TAGS) ./...
+
+bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 NAME=PATH')
+	@contrib/need busybox unshare gcc libc
+	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
+	@go run ./tests/bench $(ARGS)
+
+install: vsrun ## install into $(DESTDIR)$(PREFIX): the binary, the completion, the man pages
+	install -D -m 755 vsrun $(DESTDIR)$(PREFIX)/sbin/vsrun
+	install -D -m 644 contrib/completion/vsrun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vsrun
+	@for m in contrib/man/*.[1-8]; do test -e "$$m" || continue; \
+		install -v -D -m 644 "$$m" $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+
+uninstall: ## remove what install installed
+	rm -f $(DESTDIR)$(PREFIX)/sbin/vsrun $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vsrun
+	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/vsrun*.8
+
+clean: ## remove what was built
+	rm -f vsrun $(HELPER)
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
