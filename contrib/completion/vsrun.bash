@@ -1,0 +1,66 @@
+# bash completion for vsrun; `make install` puts it in its place.
+
+_vsrun_containers() {
+	local root=() i
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		[[ ${COMP_WORDS[i]} == --root ]] && root=(--root "${COMP_WORDS[i + 1]}")
+	done
+	vsrun "${root[@]}" list --quiet 2>/dev/null
+}
+
+_vsrun() {
+	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= i
+	local commands="create delete doctor explain features kill list run spec start state"
+	local globals="--debug --log --log-format --root --rootless --systemd-cgroup --help --version"
+	local create="--bundle --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds"
+
+	for ((i = 1; i < COMP_CWORD; i++)); do
+		case ${COMP_WORDS[i]} in
+		--log | --log-format | --root | --rootless) ((i++)) ;;
+		-*) ;;
+		*)
+			command=${COMP_WORDS[i]}
+			break
+			;;
+		esac
+	done
+
+	case $prev in
+	--root | --bundle | -b) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	--log | --pid-file | --console-socket | --pidfd-socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
+	--log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$cur"); return ;;
+	--rootless) mapfile -t COMPREPLY < <(compgen -W "true false auto" -- "$cur"); return ;;
+	--format | -f)
+		case $command in
+		list) mapfile -t COMPREPLY < <(compgen -W "table json" -- "$cur") ;;
+		explain) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$cur") ;;
+		esac
+		return
+		;;
+	esac
+
+	local words
+	case $command in
+	"") words="$commands $globals" ;;
+	create) words=$create ;;
+	run) words="$create --detach --keep --no-subreaper" ;;
+	start | state) words=$(_vsrun_containers) ;;
+	delete) words="--force $(_vsrun_containers)" ;;
+	kill)
+		if [[ ${COMP_WORDS[COMP_CWORD - 2]} == kill && $prev != -* ]]; then
+			words="HUP INT QUIT KILL USR1 USR2 TERM CONT STOP WINCH"
+		else
+			words="--all $(_vsrun_containers)"
+		fi
+		;;
+	list) words="--format --quiet" ;;
+	spec) words="--bundle --rootless" ;;
+	explain)
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur"; compgen -W "--format" -- "$cur")
+		return
+		;;
+	esac
+	mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _vsrun vsrun
