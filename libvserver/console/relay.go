@@ -21,9 +21,10 @@ import (
 // The size of the container's window follows that of the caller's, which is the
 // first terminal of standard error, output and input, else /dev/tty.
 //
-// SIGWINCH and SIGCONT are handled here. Whoever forwards signals leaves them
-// out, and SIGTTIN, SIGTTOU and SIGTSTP as well: a process that catches these
-// spins instead of being stopped when it uses its terminal from the background.
+// The relay listens to SIGWINCH and SIGCONT by itself. In the background it does
+// not touch the caller's terminal but for output, so that it can be a shell's
+// job without being stopped, or, where SIGTTIN and SIGTTOU are caught, without
+// trying for ever.
 type Relay struct {
 	master *os.File
 	out    *os.File
@@ -36,30 +37,29 @@ type Relay struct {
 
 	signals chan os.Signal
 	copied  chan struct{} // closed when the output is no longer copied
-	close   sync.Once
+	closing sync.Once
 	err     error
 }
 
-// NewRelay starts to relay. It is to be called before the container's program
-// can write, and Close when that has ended. master, the master end of the
-// container's pty, stays the caller's; it becomes non-blocking.
-func NewRelay(master int) (*Relay, error) {
-	return newRelay(master, os.Stdin, os.Stdout, os.Stderr)
+// Start starts to relay. It is to be called before the container's program can
+// write, and Close when that has ended. master, the master end of the
+// container's pty, is the relay's from now on, also if there is an error.
+func Start(master int) (*Relay, error) {
+	return start(master, os.Stdin, os.Stdout, os.Stderr)
 }
 
-func newRelay(master int, in, out, errs *os.File) (*Relay, error) {
-	if err := clearONLCR(master); err != nil {
-		return nil, err
-	}
-	fd, err := unix.FcntlInt(uintptr(master), unix.F_DUPFD_CLOEXEC, 3)
+func start(master int, in, out, errs *os.File) (*Relay, error) {
+	err := clearONLCR(master)
 	if err == nil {
-		err = unix.SetNonblock(fd, true) // so that a read can be ended
+		// So that a read can be ended.
+		err = os.NewSyscallError("the container's terminal: fcntl", unix.SetNonblock(master, true))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the container's terminal: %w", err)
+		unix.Close(master)
+		return nil, err
 	}
 	r := &Relay{
-		master: os.NewFile(uintptr(fd), "the container's terminal"), out: out, window: -1, raw: -1,
+		master: os.NewFile(uintptr(master), "the container's terminal"), out: out, window: -1, raw: -1,
 		signals: make(chan os.Signal, 1), copied: make(chan struct{}),
 	}
 	r.findWindow(errs, out, in)
@@ -70,7 +70,7 @@ func newRelay(master int, in, out, errs *os.File) (*Relay, error) {
 	// Unless SIGPIPE is asked for, Go ends the program when it writes to a
 	// standard output that is closed.
 	signal.Notify(r.signals, unix.SIGWINCH, unix.SIGCONT, unix.SIGPIPE)
-	r.resize()
+	r.Resize()
 	go r.follow()
 	go r.copyOutput()
 	go r.copyInput(in)
@@ -128,22 +128,27 @@ func (r *Relay) setModes(t unix.Termios) error {
 	return os.NewSyscallError("set the modes of the terminal at standard input", unix.IoctlSetTermios(r.raw, unix.TCSETS, &t))
 }
 
-func (r *Relay) resize() {
+// Resize gives the container's window the size of the caller's, as the relay
+// does by itself on SIGWINCH.
+func (r *Relay) Resize() {
 	if r.window >= 0 {
 		control(r.master, func(fd int) { copySize(fd, r.window) })
 	}
+}
+
+func (r *Relay) remakeRaw() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	_ = r.setModes(rawMode(r.saved))
 }
 
 // follow adapts to what happens to the caller's terminal.
 func (r *Relay) follow() {
 	for s := range r.signals {
 		if s == unix.SIGCONT {
-			// The shell has had the terminal in between.
-			r.mu.Lock()
-			_ = r.setModes(rawMode(r.saved))
-			r.mu.Unlock()
+			r.remakeRaw() // the shell has had the terminal in between
 		}
-		r.resize()
+		r.Resize()
 	}
 }
 
@@ -153,6 +158,7 @@ func (r *Relay) copyInput(in *os.File) {
 	buf := make([]byte, 4096)
 	last := byte('\n')
 	for {
+		r.awaitForeground()
 		n, err := in.Read(buf)
 		if n > 0 {
 			last = buf[n-1]
@@ -166,6 +172,26 @@ func (r *Relay) copyInput(in *os.File) {
 		if err != nil {
 			return
 		}
+	}
+}
+
+// awaitForeground waits until standard input may be read, if it is a terminal.
+// No signal tells a job that runs on in the background of its return.
+func (r *Relay) awaitForeground() {
+	waited := false
+	for {
+		r.mu.Lock()
+		ok := r.raw < 0 || foreground(r.raw)
+		r.mu.Unlock()
+		if ok {
+			break
+		}
+		waited = true
+		time.Sleep(100 * time.Millisecond)
+	}
+	if waited {
+		r.remakeRaw()
+		r.Resize()
 	}
 }
 
@@ -239,7 +265,7 @@ func (r *Relay) Close() error {
 	if r == nil {
 		return nil
 	}
-	r.close.Do(func() {
+	r.closing.Do(func() {
 		_ = r.master.SetReadDeadline(time.Unix(1, 0))
 		<-r.copied
 		r.drain()

@@ -11,9 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func start(t *testing.T, master, in, out, errs *os.File) *Relay {
+// relay starts a relay, with a descriptor of its own.
+func relay(t *testing.T, master, in, out, errs *os.File) *Relay {
 	t.Helper()
-	r, err := newRelay(int(master.Fd()), in, out, errs)
+	fd, err := unix.Dup(int(master.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := start(fd, in, out, errs)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -37,7 +42,7 @@ func TestTerminal(t *testing.T) {
 	master, slave, _ := openPTY(t)
 	makeProgramRaw(t, slave)
 	before := modes(t, tty)
-	r := start(t, master, tty, tty, tty)
+	r := relay(t, master, tty, tty, tty)
 
 	during := modes(t, tty)
 	if during.Lflag&(unix.ICANON|unix.ECHO|unix.ISIG) != 0 {
@@ -69,7 +74,7 @@ func TestNotTerminal(t *testing.T) {
 	in, _ := pipe(t)
 	seen, out := pipe(t)
 	before := modes(t, tty)
-	r := start(t, master, in, out, tty)
+	r := relay(t, master, in, out, tty)
 	if during := modes(t, tty); during != before {
 		t.Errorf("modes have changed")
 	}
@@ -103,7 +108,7 @@ func TestWindowSize(t *testing.T) {
 	resize(33, 77)
 	in, _ := pipe(t)
 	_, out := pipe(t)
-	start(t, master, in, out, tty) // standard error serves
+	relay(t, master, in, out, tty) // standard error serves
 	check(33, 77)
 	resize(44, 88)
 	if err := unix.Kill(unix.Getpid(), unix.SIGWINCH); err != nil {
@@ -119,7 +124,7 @@ func TestUnknownSize(t *testing.T) {
 	if err := unix.IoctlSetWinsize(int(slave.Fd()), unix.TIOCSWINSZ, &unix.Winsize{Row: 5, Col: 6}); err != nil {
 		t.Fatal(err)
 	}
-	start(t, master, tty, tty, tty)
+	relay(t, master, tty, tty, tty)
 	ws, err := unix.IoctlGetWinsize(int(slave.Fd()), unix.TIOCGWINSZ)
 	if err != nil || ws.Row != 5 || ws.Col != 6 {
 		t.Errorf("size is %+v, %v", ws, err)
@@ -131,7 +136,7 @@ func TestContinue(t *testing.T) {
 	_, tty, _ := openPTY(t)
 	master, _, _ := openPTY(t)
 	cooked := modes(t, tty)
-	start(t, master, tty, tty, tty)
+	relay(t, master, tty, tty, tty)
 	if err := unix.IoctlSetTermios(int(tty.Fd()), unix.TCSETS, &cooked); err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +155,7 @@ func TestReopen(t *testing.T) {
 	master, slave, path := openPTY(t)
 	in, _ := pipe(t)
 	seen, out := pipe(t)
-	start(t, master, in, out, out)
+	relay(t, master, in, out, out)
 	for _, line := range []string{"one\n", "two\n", "three\n"} {
 		write(t, slave, line)
 		slave.Close()
@@ -167,7 +172,7 @@ func TestCloseDrains(t *testing.T) {
 		master, slave, _ := openPTY(t)
 		in, _ := pipe(t)
 		seen, out := pipe(t)
-		r := start(t, master, in, out, out)
+		r := relay(t, master, in, out, out)
 		want := strings.Repeat("line\n", 700) // less than a pty and a pipe hold
 		write(t, slave, want)
 		within(t, "close", func() { r.Close() })
@@ -187,7 +192,7 @@ func TestCloseEnds(t *testing.T) {
 	}
 	defer null.Close()
 	in, _ := pipe(t)
-	r := start(t, master, in, null, null)
+	r := relay(t, master, in, null, null)
 	stop := make(chan struct{})
 	go func() {
 		for chatter := bytes.Repeat([]byte("y\n"), 1024); ; {
@@ -213,7 +218,7 @@ func TestInputEnds(t *testing.T) {
 		master, slave, _ := openPTY(t)
 		in, feed := pipe(t)
 		_, out := pipe(t)
-		start(t, master, in, out, out)
+		relay(t, master, in, out, out)
 		write(t, feed, input)
 		feed.Close()
 		var got []byte
@@ -236,7 +241,7 @@ func TestBothWays(t *testing.T) {
 	makeProgramRaw(t, slave)
 	in, feed := pipe(t)
 	seen, out := pipe(t)
-	start(t, master, in, out, out)
+	relay(t, master, in, out, out)
 	data := bytes.Repeat([]byte("0123456789abcdef"), size/16)
 	go func() { _, _ = feed.Write(data) }()
 	go func() { _, _ = io.CopyN(slave, slave, size) }() // an echo
@@ -257,7 +262,7 @@ func TestOutputBroken(t *testing.T) {
 	master, slave, _ := openPTY(t)
 	in, _ := pipe(t)
 	seen, out := pipe(t)
-	r := start(t, master, in, out, out)
+	r := relay(t, master, in, out, out)
 	seen.Close()
 	within(t, "write much", func() {
 		for range 100 {
@@ -276,7 +281,11 @@ func TestOutputBroken(t *testing.T) {
 
 func TestNoTerminal(t *testing.T) {
 	in, out := pipe(t)
-	if r, err := newRelay(int(in.Fd()), in, out, out); err == nil {
+	fd, err := unix.Dup(int(in.Fd()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := start(fd, in, out, out); err == nil {
 		r.Close()
 		t.Error("a pipe was taken for a terminal")
 	}
