@@ -1,0 +1,72 @@
+package libvserver
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/vsrun/vsrun/libvserver/log"
+	"github.com/vsrun/vsrun/libvserver/state"
+)
+
+// Delete removes what a stopped container has left; with force it stops it first. The spec has no other way for a
+// container that was created and never started (runtime.md, "Delete").
+func (r *Runtime) Delete(id string, force bool) error {
+	c, err := r.open(id)
+	if err != nil {
+		if force && errors.Is(err, state.ErrNotExist) {
+			return nil
+		}
+		var damaged *state.DamagedError
+		if force && errors.As(err, &damaged) {
+			return r.deleteDamaged(id)
+		}
+		return err
+	}
+	status, _ := r.status(c.rec)
+	if status != specs.StateStopped && !force {
+		c.dir.Unlock()
+		return fmt.Errorf("cannot delete container %s that is not stopped: %s", id, status)
+	}
+	if err := c.kill(); err != nil {
+		c.dir.Unlock()
+		return err
+	}
+	if err := c.destroy(); err != nil {
+		return err
+	}
+	if loadLaunched(c.rec).PostStop {
+		b, err := recordedSpec(c.rec)
+		if err != nil {
+			log.Warnf("poststop hooks: %v", err)
+			return nil
+		}
+		c.runPoststop(b.Spec)
+	}
+	return nil
+}
+
+// destroy removes the cgroup and the state. The state goes last: a delete that is cut short can be repeated.
+func (c *container) destroy() error {
+	m, err := c.cgroup()
+	if err != nil {
+		log.Warnf("%v", err)
+	}
+	if m != nil {
+		if err := m.Destroy(); err != nil {
+			c.dir.Unlock()
+			return err
+		}
+	}
+	return c.dir.Remove()
+}
+
+// deleteDamaged removes a container whose record can't be read: its cgroup where it would be by default, and its directory.
+func (r *Runtime) deleteDamaged(id string) error {
+	dir, err := r.Store.Lock(id, lockWait)
+	if err != nil {
+		return err
+	}
+	return dir.Remove()
+}

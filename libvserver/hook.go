@@ -1,0 +1,72 @@
+package libvserver
+
+import (
+	"os"
+	"strings"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/hooks"
+	"github.com/vsrun/vsrun/libvserver/launch"
+	"github.com/vsrun/vsrun/libvserver/log"
+	"github.com/vsrun/vsrun/libvserver/seccomp"
+	"github.com/vsrun/vsrun/libvserver/state"
+)
+
+// hookState is the state that a hook reads: the pid as the hook's namespace sees it (runtime.md, "State").
+func hookState(rec *state.Record, status specs.ContainerState, pid int) []byte {
+	st := rec.SpecState(status, pid)
+	return state.AppendSpecState(nil, &st)
+}
+
+// runHooksIn runs hooks in a container's namespaces ns.
+func runHooksIn(rec *state.Record, kind string, list []specs.Hook, status specs.ContainerState, pidfd int, ns uintptr) error {
+	if len(list) == 0 {
+		return nil
+	}
+	pid := rec.InitPid
+	if ns&unix.CLONE_NEWPID != 0 {
+		pid = pidInside(rec.InitPid)
+	}
+	return hooks.Run(kind, list, hookState(rec, status, pid), func(path string, args, env []string, in, out int) (int, error) {
+		return launch.RunIn(pidfd, ns, path, args, env, in, out)
+	})
+}
+
+// pidInside is a process's pid in the innermost namespace it is in (NSpid, proc_pid_status(5)).
+func pidInside(pid int) int {
+	b, err := os.ReadFile("/proc/" + itoa(pid) + "/status")
+	if err != nil {
+		return pid
+	}
+	for line := range strings.Lines(string(b)) {
+		if rest, ok := strings.CutPrefix(line, "NSpid:"); ok {
+			f := strings.Fields(rest)
+			n := 0
+			for _, c := range f[len(f)-1] {
+				n = n*10 + int(c-'0')
+			}
+			return n
+		}
+	}
+	return pid
+}
+
+// runPoststop runs the poststop hooks; their failures are warnings (runtime.md, "Lifecycle").
+func (c *container) runPoststop(s *specs.Spec) {
+	hooks.Each("poststop", s.Hooks.Poststop, hookState(c.rec, specs.StateStopped, 0), hooks.InRuntime, func(err error) { log.Warnf("%v", err) })
+}
+
+// sendListener hands a seccomp notify descriptor over to the socket that the config names. fd is its number in the
+// container's process.
+func sendListener(rec *state.Record, s *specs.Spec, pidfd, fd int) error {
+	local, err := unix.PidfdGetfd(pidfd, fd, 0)
+	if err != nil {
+		return os.NewSyscallError("pidfd_getfd of the seccomp listener", err)
+	}
+	defer unix.Close(local)
+	l := s.Linux.Seccomp
+	msg := seccomp.ProcessState(specs.Version, rec.InitPid, l.ListenerMetadata, hookState(rec, specs.StateCreated, rec.InitPid))
+	return seccomp.SendListener(l.ListenerPath, msg, local)
+}

@@ -1,0 +1,148 @@
+package launch
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/plan"
+)
+
+// device makes a node in the directory that was resolved in the rootfs, never by a path through it. Where mknod(2) is
+// refused (user namespaces) the host's node is bound.
+func (c *compiler) device(s plan.Device) {
+	dir, name := split(s.Path)
+	d := c.directory(dir)
+	at := val(c.cstring(name))
+	kind := s.Mode & unix.S_IFMT
+	rdev := unix.Mkdev(s.Major, s.Minor)
+	var made, bound int
+	if !s.Bind {
+		i := c.call(unix.SYS_MKNODAT, "mknod "+s.Path, d.arg(), at, val(s.Mode), val(rdev))
+		exists := c.skip(i, unix.EEXIST, unix.EROFS)
+		if s.UID != 0 || s.GID != 0 {
+			c.call(unix.SYS_FCHOWNAT, "chown "+s.Path, d.arg(), at, val(s.UID), val(s.GID), val(unix.AT_SYMLINK_NOFOLLOW))
+		}
+		made = c.jump()
+		if kind != unix.S_IFIFO {
+			// A device cgroup or a lacking CAP_MKNOD says EPERM: then the host's node is bound.
+			c.on(i, uint16(unix.EPERM), 0)
+		}
+		eperm := i
+		c.skipTo(exists)
+		t := c.openRoot(s.Path, c.howFinal)
+		c.statSlot(t)
+		c.checkDevice(kind, rdev, s.Path+" is there already, and is not that device")
+		c.close(t)
+		if kind == unix.S_IFIFO {
+			c.land(made)
+			return
+		}
+		bound = c.jump()
+		c.code[eperm].rule[c.code[eperm].rules-1].to = int16(c.here())
+	}
+	m := c.newSlot()
+	c.into(c.openTree(val(atFDCWD), s.Path, 0), m)
+	c.statSlot(m)
+	c.checkDevice(kind, rdev, "the host's "+s.Path+" is not that device")
+	c.ignore(c.call(unix.SYS_MKNODAT, "make file "+s.Path, d.arg(), at, val(unix.S_IFREG|0o644), val(0)), unix.EEXIST)
+	t := c.openRoot(s.Path, c.howFinal)
+	c.moveMount(m, t)
+	c.close(t)
+	c.close(m)
+	if !s.Bind {
+		c.land(made)
+		c.land(bound)
+	}
+}
+
+func (c *compiler) symlink(s plan.Symlink) {
+	var skip skipped
+	if s.IfExists != "" {
+		i := c.call(unix.SYS_FACCESSAT, "", val(atFDCWD), val(c.cstring(s.IfExists)), val(unix.F_OK))
+		skip = c.skip(i, anyErrno)
+	}
+	dir, name := split(s.Path)
+	d := c.directory(dir)
+	at := val(c.cstring(name))
+	if s.Replace {
+		c.ignore(c.call(unix.SYS_UNLINKAT, "remove "+s.Path, d.arg(), at, val(0)), unix.ENOENT, unix.EROFS, unix.EISDIR)
+	}
+	c.ignore(c.call(unix.SYS_SYMLINKAT, "symlink "+s.Path, val(c.cstring(s.Target)), d.arg(), at), unix.EEXIST, unix.EROFS)
+	if s.IfExists != "" {
+		c.skipTo(skip)
+	}
+}
+
+// console: the pty comes from the container's own devpts, the slave by TIOCGPTPEER on the master (Linux 4.13), so no
+// name in the container is trusted (CVE-2025-52565).
+func (c *compiler) console(s plan.Console) {
+	m := c.newSlot()
+	rdwr := uint64(unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC)
+	if c.rooted {
+		c.into(c.openRootAt("/dev/ptmx", c.how(rdwr, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)), m)
+	} else {
+		c.into(c.call(unix.SYS_OPENAT, "open /dev/ptmx", val(atFDCWD), val(c.cstring("/dev/ptmx")), val(rdwr)), m)
+	}
+	c.statSlot(m)
+	c.checkDevice(unix.S_IFCHR, unix.Mkdev(5, 2), "/dev/ptmx is not the pty multiplexer")
+	c.call(unix.SYS_IOCTL, "TIOCSPTLCK", m.arg(), val(unix.TIOCSPTLCK), val(c.zero))
+	pts := c.result(unix.SYS_IOCTL, "TIOCGPTPEER", m.arg(), val(unix.TIOCGPTPEER), val(rdwr))
+	if s.Width != 0 || s.Height != 0 {
+		ws, at := place[unix.Winsize](c.Program)
+		ws.Col, ws.Row = s.Width, s.Height
+		c.call(unix.SYS_IOCTL, "TIOCSWINSZ", m.arg(), val(unix.TIOCSWINSZ), val(at))
+	}
+	c.sendMaster(m)
+	c.close(m)
+	c.ignore(c.call(unix.SYS_FCHOWN, "chown", pts.arg(), val(s.UID), val(^uintptr(0))), unix.EINVAL, unix.EPERM)
+	if s.Mount {
+		d := c.directory("/dev")
+		c.ignore(c.call(unix.SYS_MKNODAT, "make file /dev/console", d.arg(), val(c.cstring("console")), val(unix.S_IFREG|0o620), val(0)), unix.EEXIST, unix.EROFS)
+		t := c.openRoot("/dev/console", c.howFinal)
+		mm := c.newSlot()
+		c.into(c.openTree(pts.arg(), "", 0), mm)
+		c.moveMount(mm, t)
+		c.close(mm)
+		c.close(t)
+	}
+	for fd := range 3 {
+		c.call(unix.SYS_DUP3, "dup", pts.arg(), val(fd), val(0))
+	}
+	c.call(unix.SYS_IOCTL, "TIOCSCTTY", val(0), val(unix.TIOCSCTTY), val(0))
+	c.close(pts)
+}
+
+// sendMaster hands the pty's master over: to the console socket, with the name that engines expect beside it, or to the
+// runtime, which relays it.
+func (c *compiler) sendMaster(m slot) {
+	type control struct {
+		hdr unix.Cmsghdr
+		fd  int32
+		_   int32
+	}
+	ctl, ctlAt := place[control](c.Program)
+	ctl.hdr.Level, ctl.hdr.Type = unix.SOL_SOCKET, unix.SCM_RIGHTS
+	ctl.hdr.SetLen(unix.CmsgLen(4))
+	payload := "/dev/ptmx"
+	fd := c.d.Console
+	if fd < 0 {
+		// The runtime reads messages of this size, in which only the kind matters.
+		fd = c.d.Reports
+		msg := message{Kind: kindStage + uint32(plan.StageConsole)}
+		payload = string(unsafe.Slice((*byte)(unsafe.Pointer(&msg)), messageSize))
+	}
+	iov, iovAt := place[unix.Iovec](c.Program)
+	data := c.bytes(len(payload))
+	copy(data, payload)
+	iov.Base = unsafe.SliceData(data)
+	iov.SetLen(len(payload))
+	hdr, hdrAt := place[unix.Msghdr](c.Program)
+	hdr.Iov = iov
+	hdr.SetIovlen(1)
+	hdr.Control = (*byte)(unsafe.Pointer(ctl))
+	hdr.SetControllen(unix.CmsgSpace(4))
+	_ = iovAt
+	c.emit(opStore, "", val(ctlAt+unsafe.Offsetof(ctl.fd)), m.arg())
+	c.call(unix.SYS_SENDMSG, "send the pty's master", val(fd), val(hdrAt), val(unix.MSG_NOSIGNAL))
+}

@@ -1,0 +1,233 @@
+package launch
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/plan"
+)
+
+func (c *compiler) mount(s plan.Mount) error {
+	if s.Kind == plan.MountChange {
+		t := c.openRoot(s.Target, c.howPath)
+		c.setattr(t.arg(), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: s.Set, Attr_clr: s.Clear})
+		c.propagate(s, t)
+		c.close(t)
+		return nil
+	}
+	how := c.howPath
+	switch {
+	case s.NoFollowTarget:
+		how = c.howFinal
+	case s.Type == "proc" || s.Type == "sysfs":
+		// A link there would lead what is written to them astray.
+		how = c.how(unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
+	}
+	w := wantDir
+	if s.File {
+		w = wantFile
+	}
+	m := c.newSlot()
+	var t found
+	if s.Kind == plan.MountBind {
+		c.bindSource(s, m)
+		t = c.target(s.Target, w, how)
+	} else {
+		t = c.target(s.Target, w, how)
+		if err := c.newFS(s, m); err != nil {
+			return err
+		}
+		if s.CoverMode {
+			c.coverMode(t, m)
+		}
+	}
+	if s.RecSet|s.RecClear != 0 {
+		c.setattr(m.arg(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: s.RecSet, Attr_clr: atimeMask(s.RecSet, s.RecClear)})
+	}
+	if s.CopyUp {
+		c.copyUp(t, m)
+	}
+	c.moveMount(m, t.fd)
+	c.propagate(s, m)
+	c.close(m)
+	c.close(t.fd)
+	return nil
+}
+
+// atimeMask: an atime setting can only be set together with clearing the whole field (mount_setattr(2)).
+func atimeMask(set, clr uint64) uint64 {
+	if set&unix.MOUNT_ATTR__ATIME != 0 {
+		clr |= unix.MOUNT_ATTR__ATIME
+	}
+	return clr
+}
+
+func (c *compiler) bindSource(s plan.Mount, m slot) {
+	if fd, ok := c.d.Sources[c.step]; ok {
+		c.into(c.emit(opSet, "", val(fd)), m)
+	} else {
+		c.into(c.openTree(val(atFDCWD), s.Source, flagIf(s.Recursive, unix.AT_RECURSIVE)|flagIf(s.NoFollowSource, unix.AT_SYMLINK_NOFOLLOW)), m)
+	}
+	c.bindFlags(s, m)
+}
+
+// bindFlags sets the flags that are asked for and clears those that are asked to be cleared; the others stay as the source
+// has them. In a user namespace the source's flags are locked: then they stay (mount_namespaces(7)).
+func (c *compiler) bindFlags(s plan.Mount, m slot) {
+	if s.Set|s.Clear == 0 {
+		return
+	}
+	i := c.setattr(m.arg(), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: s.Set, Attr_clr: atimeMask(s.Set, s.Clear)})
+	if s.Clear == 0 {
+		return
+	}
+	c.on(i, uint16(unix.EPERM), i+2)
+	end := c.jump()
+	c.setattr(m.arg(), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: s.Set &^ unix.MOUNT_ATTR__ATIME})
+	c.land(end)
+}
+
+// newFS makes a filesystem by the new mount API (Linux 5.2): every option is a call of its own, so that an error names it.
+func (c *compiler) newFS(s plan.Mount, m slot) error {
+	fs := c.result(unix.SYS_FSOPEN, "fsopen "+s.Type, val(c.cstring(s.Type)), val(unix.FSOPEN_CLOEXEC))
+	if s.Source != "" {
+		c.fsconfig(fs, "source="+s.Source)
+	}
+	for _, o := range s.SuperFlags {
+		c.fsconfig(fs, o)
+	}
+	for _, o := range s.Data {
+		if len(o) > 255 {
+			return fmt.Errorf("option %.32q… is longer than fsconfig(2) takes (255 bytes)", o)
+		}
+		c.fsconfig(fs, o)
+	}
+	create := c.call(unix.SYS_FSCONFIG, "create", fs.arg(), val(unix.FSCONFIG_CMD_CREATE), val(0), val(0), val(0))
+	i := c.call(unix.SYS_FSMOUNT, "fsmount", fs.arg(), val(unix.FSMOUNT_CLOEXEC), val(s.Set))
+	c.into(i, m)
+	if s.Fallback != "" {
+		// Not allowed in a user namespace that does not own the network or whose /sys is covered: the outer one serves.
+		end := c.jump()
+		for _, at := range [...]int{create, i} {
+			for _, e := range [...]unix.Errno{unix.EPERM, unix.EBUSY} {
+				c.on(at, uint16(e), c.here())
+			}
+		}
+		c.into(c.openTree(val(atFDCWD), s.Fallback, unix.AT_RECURSIVE), m)
+		c.setattr(m.arg(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: s.Set &^ unix.MOUNT_ATTR__ATIME})
+		c.land(end)
+	}
+	c.close(fs)
+	return nil
+}
+
+func (c *compiler) fsconfig(fs slot, option string) {
+	key, value, ok := strings.Cut(option, "=")
+	if ok {
+		c.call(unix.SYS_FSCONFIG, "option "+option, fs.arg(), val(unix.FSCONFIG_SET_STRING), val(c.cstring(key)), val(c.cstring(value)), val(0))
+		return
+	}
+	c.call(unix.SYS_FSCONFIG, "option "+option, fs.arg(), val(unix.FSCONFIG_SET_FLAG), val(c.cstring(key)), val(0), val(0))
+}
+
+// coverMode gives a tmpfs the mode of the directory that it covers, or 01777 if there was none.
+func (c *compiler) coverMode(t found, m slot) {
+	mode := c.newSlot()
+	c.into(c.emit(opSet, "", val(0o1777)), mode)
+	made := c.emit(opIfArg, "", val(t.made), val(1), val(0))
+	c.statSlot(t.fd)
+	c.into(c.emit(opLoad, "", val(c.statAt+offMode), val(0o7777)), mode)
+	c.land(made)
+	c.call(unix.SYS_FCHMODAT, "chmod", m.arg(), val(c.cstring(".")), mode.arg())
+}
+
+func (c *compiler) copyUp(t found, m slot) {
+	// The runtime copies: from the covered directory into the still detached tmpfs, by descriptors it takes from here.
+	pair, at := place[[2]uint32](c.Program)
+	_ = pair
+	c.emit(opStore, "", val(at), t.fd.arg())
+	c.emit(opStore, "", val(at+4), m.arg())
+	c.emit(opAwait, "copy up", val(kindStage+uint32(plan.StageCopyUp)), t.fd.arg(), val(0), val(0))
+}
+
+func (c *compiler) propagate(s plan.Mount, m slot) {
+	for _, f := range s.Propagation {
+		c.setattr(m.arg(), "", unix.AT_EMPTY_PATH|flagIf(f.Deep, unix.AT_RECURSIVE), &unix.MountAttr{Propagation: f.Flag})
+	}
+}
+
+func (c *compiler) readonlyPath(s plan.ReadonlyPath) {
+	i := c.openRootAt(s.Path, c.howPath)
+	t := c.newSlot()
+	c.into(i, t)
+	missing := c.skip(i, unix.ENOENT, unix.ENOTDIR)
+	m := c.newSlot()
+	c.into(c.openTree(t.arg(), "", unix.AT_RECURSIVE), m)
+	c.setattr(m.arg(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+	c.moveMount(m, t)
+	c.close(m)
+	c.close(t)
+	c.skipTo(missing)
+}
+
+// skip prepares rules for instruction i to go to where skipTo is called.
+func (c *compiler) skip(i int, errnos ...unix.Errno) skipped {
+	n := len(c.code[i].rule[:c.code[i].rules])
+	c.ignore(i, errnos...)
+	return skipped{i, n, len(errnos)}
+}
+
+type skipped struct{ insn, from, n int }
+
+func (c *compiler) skipTo(s skipped) {
+	for r := s.from; r < s.from+s.n; r++ {
+		c.code[s.insn].rule[r].to = int16(c.here())
+	}
+}
+
+// maskPath: the descriptor of the target is taken once, and both covers come from the host (a container's own /dev/null
+// may be anything).
+func (c *compiler) maskPath(s plan.MaskPath) {
+	i := c.openRootAt(s.Path, c.howPath)
+	t := c.newSlot()
+	c.into(i, t)
+	missing := c.skip(i, unix.ENOENT, unix.ENOTDIR)
+	c.statSlot(t)
+	dir := c.ifMode(unix.S_IFDIR)
+
+	m := c.newSlot()
+	c.into(c.openTree(val(atFDCWD), "/dev/null", 0), m)
+	c.statSlot(m)
+	c.checkDevice(unix.S_IFCHR, unix.Mkdev(1, 3), "the host's /dev/null is not the null device")
+	c.moveMount(m, t)
+	c.close(m)
+	end := c.jump()
+
+	c.land(dir)
+	if !c.masked {
+		c.mask, c.masked = c.newSlot(), true
+	}
+	again := c.emit(opIfArg, "", val(c.maskReady), val(1), val(0))
+	fs := c.result(unix.SYS_FSOPEN, "fsopen tmpfs", val(c.cstring("tmpfs")), val(unix.FSOPEN_CLOEXEC))
+	c.fsconfig(fs, "source=tmpfs")
+	c.fsconfig(fs, "nr_blocks=1")
+	c.fsconfig(fs, "nr_inodes=1")
+	c.fsconfig(fs, "mode=755")
+	c.call(unix.SYS_FSCONFIG, "create", fs.arg(), val(unix.FSCONFIG_CMD_CREATE), val(0), val(0), val(0))
+	c.into(c.call(unix.SYS_FSMOUNT, "fsmount", fs.arg(), val(unix.FSMOUNT_CLOEXEC),
+		val(unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)), c.mask)
+	c.moveMount(c.mask, t)
+	c.close(fs)
+	c.into(c.emit(opSet, "", val(1)), c.maskReady)
+	first := c.jump()
+	c.land(again)
+	c.into(c.openTree(c.mask.arg(), "", 0), m)
+	c.moveMount(m, t)
+	c.close(m)
+	c.land(first)
+	c.land(end)
+	c.close(t)
+	c.skipTo(missing)
+}

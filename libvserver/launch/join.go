@@ -1,0 +1,81 @@
+package launch
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/plan"
+)
+
+// RunIn starts a program in the namespaces of another process (setns(2) with a pidfd, Linux 5.8): hooks that run in the
+// container. ns are the CLONE_NEW* flags of the namespaces to enter. The program's standard input is in, both its outputs
+// are out; it inherits nothing else. The error of a failed execve(2) is returned.
+func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) (pid int, err error) {
+	p := &Program{}
+	c := &compiler{Program: p, d: &Descriptors{}}
+	if err := sigmask(&c.d.SignalMask); err != nil {
+		return 0, os.NewSyscallError("rt_sigprocmask", err)
+	}
+	p.steps = []plan.Step{plan.Exec{Origin: plan.Default, Args: []string{path}}}
+	if ns&unix.CLONE_NEWUSER == 0 {
+		// Nobody in the container shall read this process's descriptors or memory while it joins.
+		c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 0)
+	}
+	if rest := ns &^ unix.CLONE_NEWPID; rest != 0 {
+		c.call(unix.SYS_SETNS, "join the container's namespaces", val(pidfd), val(rest))
+	}
+	if ns&unix.CLONE_NEWUSER != 0 {
+		c.ignore(c.call(unix.SYS_SETGROUPS, "setgroups", val(0), val(0)), unix.EPERM)
+		c.call(unix.SYS_SETRESGID, "setresgid", val(0), val(0), val(0))
+		c.call(unix.SYS_SETRESUID, "setresuid", val(0), val(0), val(0))
+	}
+	for i, fd := range [...]int{in, out, out} {
+		c.call(unix.SYS_DUP3, "dup", val(fd), val(i), val(0))
+	}
+	c.call(unix.SYS_CLOSE_RANGE, "close_range", val(3), val(uint32(0xffffffff)), val(unix.CLOSE_RANGE_CLOEXEC))
+	argv, envp := c.vector(args), c.vector(env)
+	c.restoreSignals()
+	c.call(unix.SYS_EXECVE, "", val(c.cstring(path)), val(uintptr(unsafe.Pointer(&argv[0]))), val(uintptr(unsafe.Pointer(&envp[0]))))
+
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socketpair", err)
+	}
+	m := &machine{code: p.code, slot: make([]uintptr, p.slots), reports: uintptr(pair[1])}
+	proc := &Process{reports: pair[0], prog: p}
+	defer proc.Close()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for good: see Process.clone
+		if ns&unix.CLONE_NEWPID != 0 {
+			if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
+				done <- fmt.Errorf("join the container's pid namespace: setns: %w", err)
+				return
+			}
+		}
+		var errno unix.Errno
+		args := &cloneArgs{flags: unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
+		if pid, errno = cloneAndExecute(m, args); errno != 0 {
+			done <- os.NewSyscallError("clone3", errno)
+			return
+		}
+		done <- nil
+	}()
+	err = <-done
+	unix.Close(pair[1])
+	runtime.KeepAlive(p)
+	if err != nil {
+		return 0, err
+	}
+	if _, err := proc.Next(); err != io.EOF {
+		var st unix.WaitStatus
+		_, _ = unix.Wait4(pid, &st, 0, nil)
+		return 0, err
+	}
+	return pid, nil
+}

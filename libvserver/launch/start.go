@@ -1,0 +1,263 @@
+package launch
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/plan"
+)
+
+// Process is a launched child, from the clone until its program runs.
+type Process struct {
+	PID     int
+	PIDFD   int // close-on-exec; -1 on kernels that gave none
+	reports int
+	prog    *Program
+}
+
+// Options say how a plan is carried out.
+type Options struct {
+	// CgroupFD is a directory of the cgroup2 filesystem to clone into, -1 for none (Linux 5.7).
+	CgroupFD int
+	// CgroupTasks are open `tasks` files of v1 hierarchies.
+	CgroupTasks []int
+	// Listener is the socket on which the child waits for `start`, -1 if nobody will call it.
+	Listener int
+	// Console is a connected socket for the pty's master, -1 to receive it as an event.
+	Console int
+	// Trace takes the time of every instruction: Program.Times.
+	Trace bool
+	// Close is a descriptor that the child closes first thing, -1 for none: the lock on the container, which would
+	// outlive a runtime that is killed.
+	Close int
+}
+
+// Start clones a child that carries out the plan. What it has opened for the child is closed when it returns.
+func Start(pl *plan.Plan, o *Options) (*Process, error) {
+	d := &Descriptors{Listener: o.Listener, Console: o.Console, CgroupTasks: o.CgroupTasks, Close: o.Close}
+	defer d.close()
+	if err := d.open(pl); err != nil {
+		return nil, err
+	}
+	var pair [2]int
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	d.Reports = pair[1]
+	prog, err := Compile(pl.Steps, d)
+	if err != nil {
+		unix.Close(pair[0])
+		unix.Close(pair[1])
+		return nil, err
+	}
+	p := &Process{PIDFD: -1, reports: pair[0], prog: prog}
+	err = p.clone(pl, d, o)
+	unix.Close(pair[1])
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
+	args := &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
+	for _, n := range pl.Clone.New {
+		// The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
+		if n.Flag != unix.CLONE_NEWCGROUP && n.Flag != unix.CLONE_NEWTIME {
+			args.flags |= uint64(n.Flag)
+		}
+	}
+	if o.CgroupFD >= 0 {
+		args.flags |= cloneIntoCgroup
+		args.cgroup = uint64(o.CgroupFD)
+	}
+	var pidfd int32
+	args.pidfd = uint64(uintptr(unsafe.Pointer(&pidfd)))
+	m := &machine{code: p.prog.code, slot: make([]uintptr, p.prog.slots), reports: uintptr(d.Reports)}
+	if o.Trace {
+		if err := p.prog.trace(m); err != nil {
+			return err
+		}
+	}
+
+	do := func() error {
+		runtime.LockOSThread()
+		pid, errno := cloneAndExecute(m, args)
+		if errno != 0 {
+			return &CloneError{Clone: pl.Clone, Errno: errno}
+		}
+		p.PID, p.PIDFD = pid, int(pidfd)
+		return nil
+	}
+	var err error
+	if len(pl.Clone.Join) == 0 && !pl.Clone.Has(unix.CLONE_NEWTIME) {
+		err = do()
+		runtime.UnlockOSThread()
+	} else {
+		// A thread that has entered namespaces is not given back: it ends with its goroutine.
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			if err := d.enter(pl); err != nil {
+				done <- err
+				return
+			}
+			done <- do()
+		}()
+		err = <-done
+	}
+	runtime.KeepAlive(p.prog)
+	return err
+}
+
+const cloneIntoCgroup = 0x200000000 // CLONE_INTO_CGROUP, linux/sched.h
+
+// enter joins the namespaces that a thread can join for its children, with the runtime's own privileges: of new
+// namespaces a user namespace would own, the host's could not be joined after it.
+func (d *Descriptors) enter(pl *plan.Plan) error {
+	for _, n := range pl.Clone.Join {
+		if n.Flag == unix.CLONE_NEWNS || n.Flag == unix.CLONE_NEWUSER {
+			continue
+		}
+		if err := unix.Setns(d.Namespaces[n.Flag], int(n.Flag)); err != nil {
+			return fmt.Errorf("%s: %s: setns: %w", n.At(), n, err)
+		}
+	}
+	if pl.Clone.Has(unix.CLONE_NEWTIME) {
+		if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
+			return fmt.Errorf("linux.namespaces: new time namespace: unshare: %w", err)
+		}
+		for _, line := range pl.Clone.TimeOffsets {
+			if err := os.WriteFile("/proc/thread-self/timens_offsets", []byte(line), 0); err != nil {
+				return fmt.Errorf("linux.timeOffsets: %q: %w", line, err)
+			}
+		}
+	}
+	return nil
+}
+
+// open opens what the steps need from the host.
+func (d *Descriptors) open(pl *plan.Plan) error {
+	d.Reports, d.Proc = -1, -1
+	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: "/proc", Err: err}
+	}
+	d.Proc = proc
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(proc, &fs); err != nil {
+		return &os.PathError{Op: "statfs", Path: "/proc", Err: err}
+	}
+	if fs.Type != unix.PROC_SUPER_MAGIC {
+		return errors.New("/proc is not a procfs: mount one there")
+	}
+	for _, n := range pl.Clone.Join {
+		fd, err := openNamespace(n)
+		if err != nil {
+			return err
+		}
+		if d.Namespaces == nil {
+			d.Namespaces = make(map[uintptr]int, len(pl.Clone.Join))
+		}
+		d.Namespaces[n.Flag] = fd
+	}
+	var mask uint64
+	if err := sigmask(&mask); err != nil {
+		return os.NewSyscallError("rt_sigprocmask", err)
+	}
+	d.SignalMask = mask
+	return d.openSources(pl)
+}
+
+func sigmask(mask *uint64) error {
+	_, _, e := unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, unix.SIG_BLOCK, 0, uintptr(unsafe.Pointer(mask)), 8, 0, 0)
+	if e != 0 {
+		return e
+	}
+	return nil
+}
+
+// openNamespace opens a namespace's file and checks its kind (NS_GET_NSTYPE, Linux 4.11).
+func openNamespace(n plan.Namespace) (int, error) {
+	fd, err := unix.Open(n.Path, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return -1, fmt.Errorf("%s: lstat %s: %w", n.At(), n.Path, err)
+	}
+	kind, err := unix.IoctlRetInt(fd, unix.NS_GET_NSTYPE)
+	if err != nil || uintptr(kind) != n.Flag {
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s.path: %s is not a %s namespace", n.At(), n.Path, n.Name)
+	}
+	return fd, nil
+}
+
+// openSources opens the mount sources that the child, in its user namespace, might not reach.
+func (d *Descriptors) openSources(pl *plan.Plan) error {
+	for i, s := range pl.Steps {
+		m, ok := s.(plan.Mount)
+		if !ok || !m.FromParent || m.Kind != plan.MountBind {
+			continue
+		}
+		flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+		if m.Recursive {
+			flags |= unix.AT_RECURSIVE
+		}
+		if m.NoFollowSource {
+			flags |= unix.AT_SYMLINK_NOFOLLOW
+		}
+		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, flags)
+		if err != nil {
+			return fmt.Errorf("%s: %s: open_tree %s: %w", m.At(), m, m.Source, err)
+		}
+		if d.Sources == nil {
+			d.Sources = make(map[int]int)
+		}
+		d.Sources[i] = fd
+		// The clone is a peer of the host's mount: what the container mounts below it must not come back.
+		attr := &unix.MountAttr{Propagation: unix.MS_SLAVE}
+		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr); err != nil {
+			return fmt.Errorf("%s: %s: mount_setattr: %w", m.At(), m, err)
+		}
+	}
+	return nil
+}
+
+func (d *Descriptors) close() {
+	if d.Proc >= 0 {
+		unix.Close(d.Proc)
+	}
+	for _, fd := range d.Namespaces {
+		unix.Close(fd)
+	}
+	for _, fd := range d.Sources {
+		unix.Close(fd)
+	}
+}
+
+// CloneError says why no child could be made.
+type CloneError struct {
+	Clone plan.Clone
+	Errno unix.Errno
+}
+
+func (e *CloneError) Error() string {
+	s := e.Clone.At() + ": " + e.Clone.String() + ": clone3: " + e.Errno.Error()
+	switch e.Errno {
+	case unix.ENOSPC:
+		s += " (a limit of /proc/sys/user/max_*_namespaces is reached)"
+	case unix.EAGAIN:
+		s += " (pids.max of the cgroup or RLIMIT_NPROC is reached)"
+	case unix.EPERM:
+		s += " (needs CAP_SYS_ADMIN, or a new user namespace)"
+	}
+	return s
+}
+
+func (e *CloneError) Unwrap() error { return e.Errno }

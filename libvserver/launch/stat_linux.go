@@ -1,0 +1,13 @@
+package launch
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Where the fields are in struct stat. Device numbers that Linux gives out fit the low 32 bits.
+const (
+	offMode = unsafe.Offsetof(unix.Stat_t{}.Mode)
+	offRdev = unsafe.Offsetof(unix.Stat_t{}.Rdev)
+)

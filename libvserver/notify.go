@@ -1,0 +1,116 @@
+package libvserver
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/log"
+)
+
+// The sd_notify(3) proxy: the container's service manager protocol ends at a socket in a directory of its own, which is
+// mounted on /run/notify, and vsrun passes on READY=1 with the main process's pid, which only the host can know.
+
+const (
+	notifyDir  = "notify"
+	notifyName = "notify.sock"
+)
+
+// notifySocket arranges for the proxy if the caller is a service with Type=notify.
+func (n *creation) notifySocket() error {
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return nil
+	}
+	n.opt.NotifyDir = filepath.Join(n.r.Store.Path(n.o.ID), notifyDir)
+	n.opt.Env = append(n.opt.Env, "NOTIFY_SOCKET=/run/notify/"+notifyName)
+	return nil
+}
+
+// makeNotifyDir makes the directory that is mounted in the container.
+func (c *container) makeNotifyDir() error {
+	if err := unix.Mkdirat(c.dir.FD(), notifyDir, 0o755); err != nil {
+		return fmt.Errorf("make %s: %w", notifyDir, err)
+	}
+	return nil
+}
+
+// listenNotify makes the socket that the container sees.
+func (c *container) listenNotify() error {
+	if os.Getenv("NOTIFY_SOCKET") == "" {
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	name := "/proc/self/fd/" + itoa(c.dir.FD()) + "/" + notifyDir + "/" + notifyName
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: name}); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("bind %s: %w", notifyName, err)
+	}
+	if err := unix.Chmod(name, 0o777); err != nil { // the container's user may be any
+		unix.Close(fd)
+		return fmt.Errorf("chmod %s: %w", notifyName, err)
+	}
+	c.notify = fd
+	return nil
+}
+
+// notifyProxy passes messages on until the container is ready or gone.
+func (c *container) notifyProxy() error {
+	if c.notify <= 0 {
+		return nil
+	}
+	defer unix.Close(c.notify)
+	host, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(host)
+	name := os.Getenv("NOTIFY_SOCKET")
+	if strings.HasPrefix(name, "@") {
+		name = "\x00" + name[1:]
+	}
+	if err := unix.Connect(host, &unix.SockaddrUnix{Name: name}); err != nil {
+		return fmt.Errorf("NOTIFY_SOCKET: connect: %w", err)
+	}
+	buf := make([]byte, 4096)
+	for {
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.notify), Events: unix.POLLIN}}, 100)
+		if err != nil && err != unix.EINTR {
+			return os.NewSyscallError("poll", err)
+		}
+		if n > 0 {
+			k, err := unix.Read(c.notify, buf)
+			if err != nil {
+				return os.NewSyscallError("read", err)
+			}
+			for line := range strings.SplitSeq(string(buf[:k]), "\n") {
+				if strings.HasPrefix(line, "READY=") {
+					if err := forwardReady(host, line, c.rec.InitPid); err != nil {
+						return err
+					}
+					log.Debugf("container %s is ready", c.rec.ID)
+					return nil
+				}
+			}
+			continue
+		}
+		if unix.Kill(c.rec.InitPid, 0) != nil {
+			return nil
+		}
+	}
+}
+
+func forwardReady(host int, line string, pid int) error {
+	if _, err := unix.Write(host, []byte(line+"\n")); err != nil {
+		return fmt.Errorf("NOTIFY_SOCKET: write: %w", err)
+	}
+	if _, err := unix.Write(host, []byte("MAINPID="+itoa(pid)+"\n")); err != nil {
+		return fmt.Errorf("NOTIFY_SOCKET: write: %w", err)
+	}
+	return nil
+}

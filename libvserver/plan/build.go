@@ -1,0 +1,217 @@
+package plan
+
+import (
+	"path"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/spec"
+)
+
+const (
+	sIFMT  = unix.S_IFMT
+	sIFBLK = unix.S_IFBLK
+	sIFIFO = unix.S_IFIFO
+)
+
+// Options come from the command line.
+type Options struct {
+	ID           string
+	NoPivot      bool
+	NoNewKeyring bool
+	PreserveFDs  int
+	// Wait: the process waits for `start` before it runs the container's program.
+	Wait bool
+	// SystemdCgroup: systemd puts the process into its cgroup.
+	SystemdCgroup bool
+	// NoCgroup: the container has no cgroup of its own (rootless without delegation).
+	NoCgroup bool
+	// Env is appended to the process's environment (LISTEN_FDS, NOTIFY_SOCKET).
+	Env []string
+	// NotifyDir is a host directory with the sd_notify proxy's socket, mounted on /run/notify.
+	NotifyDir string
+}
+
+// Facts are what the plan has to know of the host.
+type Facts struct {
+	EUID int
+	// Permitted are the runtime's own capabilities, a bit each.
+	Permitted uint64
+	// Cgroup tells how the host's cgroups are laid out.
+	Cgroup   CgroupLayout
+	AppArmor bool
+	SELinux  bool
+	// Stat returns st_mode of a path on the host.
+	Stat func(path string) (mode uint32, err error)
+	// Home looks up a user's home directory in the passwd file of a root filesystem; "" if there is none.
+	Home func(rootfs string, uid uint32) string
+}
+
+// builder carries what the parts of Build share.
+type builder struct {
+	b     *spec.Bundle
+	s     *specs.Spec
+	linux *specs.Linux
+	facts *Facts
+	opt   *Options
+	p     *Plan
+	// userns: the process lives in a user namespace other than the runtime's.
+	userns bool
+	// mntns: the container has a mount namespace of its own, new or joined.
+	mntns bool
+	errs  spec.Faults
+}
+
+// Build turns a bundle into a plan. The error lists every fault that the host's facts add to what spec.Load has checked
+// (missing mount sources, an LSM that is not there).
+func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
+	b := &builder{b: bundle, s: bundle.Spec, linux: bundle.Spec.Linux, facts: facts, opt: opt}
+	if b.linux == nil {
+		b.linux = &specs.Linux{}
+	}
+	b.p = &Plan{ID: opt.ID, Warnings: bundle.Warnings, Rootfs: b.rootfs()}
+	p := b.p
+
+	b.namespaces()
+	b.userns = p.Clone.Has(unix.CLONE_NEWUSER) || p.Clone.Joins(unix.CLONE_NEWUSER)
+	b.mntns = p.Clone.Has(unix.CLONE_NEWNS)
+
+	// Identity in the namespaces first: nothing works in a user namespace before its maps are written.
+	if p.Clone.Has(unix.CLONE_NEWUSER) {
+		b.await("linux.uidMappings", StageIDs)
+	}
+	for _, n := range p.Clone.Join {
+		if n.Flag == unix.CLONE_NEWNS || n.Flag == unix.CLONE_NEWUSER {
+			b.add(JoinNamespace{n})
+		}
+	}
+	if b.userns {
+		b.add(BecomeRoot{"linux.namespaces"})
+	}
+
+	// The cgroup before the cgroup namespace, whose root it becomes, and before anything costs memory.
+	if opt.SystemdCgroup && !opt.NoCgroup {
+		b.await("linux.cgroupsPath", StageCgroup)
+	}
+	if !opt.NoCgroup || p.Clone.Has(unix.CLONE_NEWCGROUP) {
+		b.add(JoinCgroup{Origin: "linux.cgroupsPath", NewNamespace: p.Clone.Has(unix.CLONE_NEWCGROUP)})
+	}
+	b.add(NewSession{Default})
+	b.early()
+
+	if b.mntns {
+		b.filesystem()
+	} else {
+		b.hooksStage()
+		if p.Clone.Joins(unix.CLONE_NEWNS) {
+			b.add(Chroot{"root.path", "/"})
+		} else if p.Rootfs != "" && p.Rootfs != "/" {
+			b.add(Chroot{"root.path", p.Rootfs})
+		}
+	}
+	b.process()
+	for _, s := range p.Steps {
+		if a, ok := s.(Await); ok {
+			p.Stages = append(p.Stages, a.Stage)
+		}
+	}
+	if len(b.errs) > 0 {
+		return nil, b.errs
+	}
+	return p, nil
+}
+
+func (b *builder) add(s Step) { b.p.Steps = append(b.p.Steps, s) }
+
+func (b *builder) await(at Origin, s Stage) { b.add(Await{at, s}) }
+
+func (b *builder) fault(at string, msg string) {
+	b.errs = append(b.errs, spec.Fault{Path: at, Msg: msg})
+}
+
+func (b *builder) warn(msg string) { b.p.Warnings = append(b.p.Warnings, msg) }
+
+// rootfs is the absolute path of the root filesystem.
+func (b *builder) rootfs() string {
+	if b.s.Root == nil {
+		return ""
+	}
+	if path.IsAbs(b.s.Root.Path) {
+		return path.Clean(b.s.Root.Path)
+	}
+	return path.Join(b.b.Dir, b.s.Root.Path)
+}
+
+// filesystem is everything that happens to mounts, in order. Up to pivot_root the host's tree is still there: sources are
+// resolved in it, while targets are only ever resolved below the descriptor of the new root.
+func (b *builder) filesystem() {
+	flags, deep, named, at := b.propagation()
+	// Nothing of what follows may reach the host. A rootfs that shall share its mounts with the host (shared) keeps its
+	// peers; then only the mount it lies in is made private.
+	if flags == unix.MS_SHARED {
+		b.add(Propagation{Origin: at, Path: "/", Flags: unix.MS_SHARED, Deep: deep, Named: named})
+	} else {
+		b.add(Propagation{Origin: Default, Path: "/", Flags: unix.MS_SLAVE, Deep: true, Named: "rslave"})
+	}
+	b.add(MountRoot{Origin: "root.path", Path: b.p.Rootfs, ParentPrivate: flags == unix.MS_SHARED})
+
+	b.mounts()
+	if b.setupDev() {
+		b.devices()
+	}
+	b.terminal()
+	if p := b.s.Process; p != nil && p.Cwd != "" && p.Cwd != "/" {
+		b.add(Directory{"process.cwd", p.Cwd})
+	}
+
+	// Hooks come while the rootfs can still be changed: what they add (devices, libraries) must not meet a read-only root.
+	b.hooksStage()
+
+	if b.s.Root != nil && b.s.Root.Readonly {
+		b.add(ReadonlyRoot{"root.readonly"})
+	}
+	for _, m := range b.p.Steps {
+		if m, ok := m.(Mount); ok && m.DelayReadonly {
+			b.add(ReadonlyMount{m.Origin, m.Target})
+		}
+	}
+	b.sysctls()
+	for i, p := range b.linux.ReadonlyPaths {
+		b.add(ReadonlyPath{at1("linux.readonlyPaths", i), path.Clean(p)})
+	}
+	for i, p := range b.linux.MaskedPaths {
+		b.add(MaskPath{at1("linux.maskedPaths", i), path.Clean(p)})
+	}
+	b.add(PivotRoot{Origin: "root.path", Move: b.opt.NoPivot})
+	if flags != 0 && flags != unix.MS_SLAVE || flags == unix.MS_SLAVE && !deep {
+		b.add(Propagation{Origin: at, Path: "/", Flags: flags, Deep: deep, Named: named})
+	}
+}
+
+// early are settings that need no root filesystem and want the runtime's own privileges.
+func (b *builder) early() {
+	p := b.s.Process
+	if p != nil && p.OOMScoreAdj != nil {
+		b.add(OOMScoreAdj{"process.oomScoreAdj", *p.OOMScoreAdj})
+	}
+	if b.s.Hostname != "" {
+		b.add(Hostname{"hostname", b.s.Hostname})
+	}
+	if b.s.Domainname != "" {
+		b.add(Domainname{"domainname", b.s.Domainname})
+	}
+	if !b.mntns {
+		b.sysctls()
+	}
+}
+
+func (b *builder) hooksStage() {
+	h := b.s.Hooks
+	//nolint:staticcheck // prestart is deprecated in the spec, and used
+	if h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 {
+		b.await("hooks", StageHooks)
+	} else if len(b.linux.NetDevices) > 0 {
+		b.await("linux.netDevices", StageHooks)
+	}
+}

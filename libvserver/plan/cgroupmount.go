@@ -1,0 +1,71 @@
+package plan
+
+import (
+	"path"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// CgroupLayout is how the host's cgroups are mounted (cgroups(7)).
+type CgroupLayout struct {
+	// Unified: /sys/fs/cgroup itself is a cgroup2 mount.
+	Unified bool
+	// Hierarchies are the mounts below /sys/fs/cgroup of a v1 or hybrid host.
+	Hierarchies []CgroupHierarchy
+}
+
+// CgroupHierarchy is one mounted hierarchy of a v1 or hybrid host.
+type CgroupHierarchy struct {
+	Name    string   // its directory below /sys/fs/cgroup: "cpu,cpuacct", "systemd", "unified"
+	Options []string // for mounting it again: "cpu", "cpuacct"; "none", "name=systemd"
+	V2      bool
+	Links   []string // controllers that want a symbolic link to it: "cpu", "cpuacct"
+	// Own is the directory of the container's cgroup in it.
+	Own string
+}
+
+// cgroupMount expands a mount of type cgroup: one mount of cgroup2 on a unified host; else a tmpfs with every hierarchy,
+// as systems with v1 have it.
+func (b *builder) cgroupMount(s *Mount) {
+	c := b.facts.Cgroup
+	private := b.p.Clone.Has(unix.CLONE_NEWCGROUP)
+	if c.Unified {
+		s.Kind, s.Type, s.Source = MountFS, "cgroup2", "cgroup"
+		s.Data = nil
+		if b.userns || b.facts.EUID != 0 {
+			s.Fallback = "/sys/fs/cgroup"
+		}
+		b.add(*s)
+		return
+	}
+	readonly := s.Set&unix.MOUNT_ATTR_RDONLY != 0
+	base := *s
+	base.Kind, base.Type, base.Source = MountFS, "tmpfs", "tmpfs"
+	base.Data, base.SuperFlags = []string{"mode=755"}, nil
+	base.Set &^= unix.MOUNT_ATTR_RDONLY
+	base.DelayReadonly = readonly
+	b.add(base)
+	for _, h := range c.Hierarchies {
+		m := *s
+		m.Kind, m.Type, m.Source, m.Target = MountFS, "cgroup", "cgroup", path.Join(s.Target, h.Name)
+		m.Data, m.SuperFlags, m.Propagation = h.Options, nil, nil
+		if h.V2 {
+			m.Type, m.Data = "cgroup2", nil
+		}
+		switch {
+		case private && !b.userns && b.facts.EUID == 0:
+		case h.Own != "":
+			m.Kind, m.Type, m.Source, m.Data = MountBind, "bind", h.Own, nil
+			m.FromParent = b.userns
+		default:
+			continue
+		}
+		b.add(m)
+		for _, l := range h.Links {
+			if l != h.Name && strings.Contains(h.Name, ",") {
+				b.add(Symlink{Origin: s.Origin, Path: path.Join(s.Target, l), Target: h.Name})
+			}
+		}
+	}
+}

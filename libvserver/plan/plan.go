@@ -1,0 +1,74 @@
+// Package plan turns a checked bundle and a few facts about the host into the ordered list of steps that make up a
+// launch. It changes nothing: golden files test it without root, and `vsrun explain` prints what it returns.
+//
+// The order in which a container is built is decided here, once, in build.go. The package knows config.json (spec); it
+// knows nothing of how steps are carried out (launch), of state or of cgroup managers.
+package plan
+
+// Plan is a launch: what the runtime itself does first, then what the container's process does to itself.
+type Plan struct {
+	ID       string
+	Warnings []string
+
+	Clone Clone
+	Steps []Step
+
+	// Rootfs is the absolute path of the root filesystem on the host.
+	Rootfs string
+	// RootReadonly, Console and Hooks say what the caller has to prepare.
+	Console Terminal
+	// Stages are the points at which the container's process waits for the runtime, in order.
+	Stages []Stage
+}
+
+// Terminal tells what the process's standard streams are.
+type Terminal struct {
+	Wanted        bool
+	Width, Height uint16
+}
+
+// Step is one thing that happens in a launch.
+type Step interface {
+	// At is the place in config.json that asks for the step ("mounts[3]"), or "default" where the spec or the runtime does.
+	At() string
+	// String says what the step does, in words fit for an error message: `mount tmpfs on /dev/shm`.
+	String() string
+}
+
+// Origin is embedded by every step.
+type Origin string
+
+// At implements Step.
+func (o Origin) At() string { return string(o) }
+
+// Default is the origin of steps that no line of config.json asks for.
+const Default = Origin("default")
+
+// Stage is a point where the child waits until the runtime has done what needs a full process.
+type Stage uint32
+
+// Stages, in the order in which a launch reaches them.
+const (
+	// StageIDs: uid_map and gid_map are written.
+	StageIDs Stage = iota
+	// StageCgroup: the process has been put into its cgroup by systemd.
+	StageCgroup
+	// StageCopyUp: the covered directory of a tmpfs is copied into it.
+	StageCopyUp
+	// StageConsole: the master of the pty has been taken (foreground terminals).
+	StageConsole
+	// StageHooks: netDevices are moved; prestart, createRuntime and createContainer hooks run.
+	StageHooks
+	// StageHome: HOME is looked up in the container's /etc/passwd.
+	StageHome
+	// StageCreated: the environment is complete; the runtime records it.
+	StageCreated
+	// StageStart: startContainer hooks run.
+	StageStart
+	// StageListener: the seccomp notify descriptor is handed over.
+	StageListener
+)
+
+var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener"}
+
+func (s Stage) String() string { return stageNames[s] }

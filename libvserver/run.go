@@ -1,0 +1,138 @@
+package libvserver
+
+import (
+	"errors"
+	"os"
+	"os/signal"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/hooks"
+	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/log"
+)
+
+// RunOptions are the flags of run.
+type RunOptions struct {
+	CreateOptions
+	Detach, Keep, NoSubreaper bool
+}
+
+// Run creates a container and starts it at once. In the foreground it relays signals and the terminal, waits for the end,
+// deletes the container and returns the program's exit status.
+func (r *Runtime) Run(o *RunOptions) (status int, err error) {
+	n, err := r.prepare(&o.CreateOptions, false)
+	if err != nil {
+		return 1, err
+	}
+	defer n.close()
+	if n.bundle.Spec.Process == nil {
+		return 1, errors.New("config.json: process: nothing to run")
+	}
+	if err := n.terminalFits(o); err != nil {
+		return 1, err
+	}
+	var signals chan os.Signal
+	if !o.Detach {
+		signals = make(chan os.Signal, 128)
+		signal.Notify(signals)
+		if !n.hooks.PIDNS && !o.NoSubreaper {
+			// What the container's processes leave behind comes to this process, not to the host's init.
+			_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+		}
+	}
+	if err := n.launch(); err != nil {
+		return 1, err
+	}
+	if n.hooks.PostStart {
+		if err := hooks.Run("poststart", n.bundle.Spec.Hooks.Poststart, n.specState(specs.StateRunning, n.rec.InitPid), hooks.InRuntime); err != nil {
+			return 1, n.failed(err, n.bundle.Spec, n.hooks.PostStop)
+		}
+	}
+	if o.Detach {
+		if n.hooks.Notify {
+			return 0, n.notifyProxy()
+		}
+		return 0, nil
+	}
+	log.Flush()
+	return n.foreground(o, signals)
+}
+
+func (n *creation) terminalFits(o *RunOptions) error {
+	switch {
+	case n.plan.Console.Wanted && o.Detach && o.ConsoleSocket == "":
+		return errors.New("cannot allocate tty if runc will detach without setting console socket")
+	case o.ConsoleSocket != "" && (!n.plan.Console.Wanted || !o.Detach):
+		return errors.New("cannot use console socket if runc will not detach or allocate tty")
+	}
+	return nil
+}
+
+// foreground stays until the container's program has ended, and removes the container.
+func (n *creation) foreground(o *RunOptions, signals chan os.Signal) (int, error) {
+	n.dir.Unlock() // other verbs may have it: kill, exec, delete --force
+	n.dir = nil
+	var relay *console.Relay
+	if n.master >= 0 {
+		var err error
+		if relay, err = console.Start(n.master); err != nil {
+			_ = unix.PidfdSendSignal(n.process.PIDFD, unix.SIGKILL, nil, 0)
+			return 1, err
+		}
+	}
+	go forward(signals, n.process.PIDFD, relay)
+	if n.hooks.Notify {
+		go func() { _ = n.notifyProxy() }()
+	}
+	end, err := waitExit(n.process.PIDFD)
+	if e := relay.Close(); e != nil {
+		log.Warnf("%v", e)
+	}
+	if err != nil {
+		return 1, err
+	}
+	if o.Keep {
+		return end.status(), nil
+	}
+	if err := n.r.remove(n); err != nil {
+		return end.status(), err
+	}
+	return end.status(), nil
+}
+
+// forward passes every signal on to the container's program.
+func forward(signals chan os.Signal, pidfd int, relay *console.Relay) {
+	for s := range signals {
+		sig, ok := s.(unix.Signal)
+		switch {
+		case !ok, sig == unix.SIGCHLD, sig == unix.SIGURG, sig == unix.SIGPIPE:
+			// Our own: children, Go's preemption, a closed terminal.
+		case sig == unix.SIGWINCH && relay != nil:
+			relay.Resize()
+		default:
+			_ = unix.PidfdSendSignal(pidfd, sig, nil, 0)
+		}
+	}
+}
+
+// remove deletes a container whose program has ended, if nobody else has done it already.
+func (r *Runtime) remove(n *creation) error {
+	dir, err := r.Store.Lock(n.rec.ID, lockWait)
+	if err != nil {
+		return nil // deleted by another
+	}
+	n.dir = dir
+	if !n.hooks.PIDNS {
+		if err := n.kill(); err != nil {
+			return err
+		}
+	}
+	err = n.destroy()
+	n.dir = nil
+	if err == nil && n.hooks.PostStop {
+		n.runPoststop(n.bundle.Spec)
+	}
+	return err
+}

@@ -1,0 +1,147 @@
+package libvserver
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/hooks"
+	"github.com/vsrun/vsrun/libvserver/launch"
+	"github.com/vsrun/vsrun/libvserver/plan"
+)
+
+// lockWait is how long a verb waits for another one on the same container.
+const lockWait = 30 * time.Second
+
+// open locks a container and loads its record.
+func (r *Runtime) open(id string) (*container, error) {
+	dir, err := r.Store.Lock(id, lockWait)
+	if err != nil {
+		return nil, err
+	}
+	rec, err := dir.Load()
+	if rec == nil {
+		dir.Unlock()
+		return nil, err
+	}
+	return &container{r: r, dir: dir, rec: rec}, nil
+}
+
+// Start lets a created container run its program.
+func (r *Runtime) Start(id string) error {
+	c, err := r.open(id)
+	if err != nil {
+		return err
+	}
+	defer c.dir.Unlock()
+	switch status, _ := r.status(c.rec); status {
+	case specs.StateCreated:
+	case specs.StateStopped:
+		return ErrStopped
+	case specs.StateCreating:
+		return fmt.Errorf("cannot start container %s: it is still being created", id)
+	default:
+		return ErrAlreadyRunning
+	}
+	l := loadLaunched(c.rec)
+	var s *specs.Spec
+	if l.StartHooks || l.PostStart || l.Listener || l.Notify {
+		b, err := recordedSpec(c.rec)
+		if err != nil {
+			return err
+		}
+		s = b.Spec
+	}
+	if rec := c.rec; len(l.Late) == 0 {
+		return fmt.Errorf("cannot start container %s: its config.json has no process", rec.ID)
+	}
+	if err := c.fit(); err != nil {
+		return err
+	}
+	if l.Notify {
+		if err := c.listenNotify(); err != nil {
+			return err
+		}
+	}
+	if err := c.release(&l, s); err != nil {
+		return err
+	}
+	if l.PostStart {
+		if err := hooks.Run("poststart", s.Hooks.Poststart, hookState(c.rec, specs.StateRunning, c.rec.InitPid), hooks.InRuntime); err != nil {
+			return c.failed(err, s, l.PostStop)
+		}
+	}
+	if l.Notify {
+		return c.notifyProxy()
+	}
+	return nil
+}
+
+// fit refuses a frozen cgroup: the process would hang in it (config-linux.md, "Cgroups Path").
+func (c *container) fit() error {
+	if c.r.frozen(c.rec) {
+		return fmt.Errorf("cannot start container %s: its cgroup is frozen", c.rec.ID)
+	}
+	return nil
+}
+
+// release lets the waiting process go, and returns when its program runs.
+func (c *container) release(l *launched, s *specs.Spec) error {
+	conn, err := connectStart(c.dir.FD())
+	if err != nil {
+		return err
+	}
+	p := launch.Attach(conn, l.Late)
+	defer p.Close()
+	// The socket goes first: from now on the container is not "created" any more, whatever happens to this process.
+	if err := unix.Unlinkat(c.dir.FD(), startSocket, 0); err != nil {
+		return fmt.Errorf("remove %s: %w", startSocket, err)
+	}
+	if err := p.Release(); err != nil {
+		return err
+	}
+	for {
+		e, err := p.Next()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		pidfd, err := unix.PidfdOpen(c.rec.InitPid, 0)
+		if err != nil {
+			return fmt.Errorf("pidfd_open: %w", err)
+		}
+		switch e.Stage {
+		case plan.StageStart:
+			err = runHooksIn(c.rec, "startContainer", s.Hooks.StartContainer, specs.StateCreated, pidfd, uintptr(l.NS))
+		case plan.StageListener:
+			err = sendListener(c.rec, s, pidfd, e.Value)
+		}
+		unix.Close(pidfd)
+		if err != nil {
+			_ = p.Close()
+			return c.failed(err, s, l.PostStop)
+		}
+		if err := p.Continue(); err != nil {
+			return err
+		}
+	}
+}
+
+// failed stops and destroys a container one of whose start hooks has failed (runtime.md, "Lifecycle", steps 7 and 9).
+func (c *container) failed(cause error, s *specs.Spec, poststop bool) error {
+	if err := c.kill(); err != nil {
+		return fmt.Errorf("%w (and the container could not be stopped: %v)", cause, err)
+	}
+	if err := c.destroy(); err != nil {
+		return fmt.Errorf("%w (and the container could not be removed: %v)", cause, err)
+	}
+	if poststop {
+		c.runPoststop(s)
+	}
+	return cause
+}
