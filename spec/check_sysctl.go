@@ -51,7 +51,9 @@ func (c *checker) sysctls(sysctl map[string]string) {
 		if msg := c.sysctl(path); msg != "" {
 			c.fault(key(where, name), msg)
 		}
-		c.nul(top(where), sysctl[name])
+		if value := sysctl[name]; strings.IndexByte(value, 0) >= 0 {
+			c.nul(top(key(where, name)), value)
+		}
 	}
 }
 

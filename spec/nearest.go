@@ -3,25 +3,42 @@ package spec
 import "strings"
 
 // nearest returns the name that s is probably a misspelling of: the one that
-// takes the fewest changes of a letter, at most a third of them and at most 3,
-// letter case aside; or one that s is the beginning of. "" if there is none.
+// takes the fewest changes of a letter, at most a third of them and at most 3;
+// or one that s is the beginning of. Letter case counts for nothing, nor does
+// what all names begin with ("RLIMIT_"). "" if there is none.
 func nearest(s string, names []string) string {
-	s = strings.ToLower(s)
+	prefix := commonPrefix(names)
+	s = strings.TrimPrefix(strings.ToLower(s), prefix)
 	best, bestName := min(3, len(s)/3)+1, ""
 	for _, n := range names {
-		low := strings.ToLower(n)
+		low := strings.ToLower(n)[len(prefix):]
 		if d := editDistance(s, low, best); d < best {
 			best, bestName = d, n
 		}
 	}
 	if bestName == "" && len(s) >= 3 {
 		for _, n := range names {
-			if strings.HasPrefix(strings.ToLower(n), s) {
+			if strings.HasPrefix(strings.ToLower(n)[len(prefix):], s) {
 				return n
 			}
 		}
 	}
 	return bestName
+}
+
+// commonPrefix returns what all names begin with, in lower case; nothing for
+// one name.
+func commonPrefix(names []string) string {
+	if len(names) < 2 {
+		return ""
+	}
+	p := strings.ToLower(names[0])
+	for _, n := range names[1:] {
+		for !strings.HasPrefix(strings.ToLower(n), p) {
+			p = p[:len(p)-1]
+		}
+	}
+	return p
 }
 
 // editDistance counts the letters to insert, remove, replace or swap with their
