@@ -1,0 +1,120 @@
+package cgroup
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/cgroups/fs"
+	"golang.org/x/sys/unix"
+)
+
+// freezeTimeout is how long a cgroup may take to freeze: tasks in uninterruptible sleep keep it waiting.
+const freezeTimeout = 10 * time.Second
+
+// freezerDir is where the container is frozen: the version 1 freezer where it is mounted, since that is what tools on
+// such hosts look at, else the version 2 tree.
+func (m *Manager) freezerDir() *dir {
+	if d := m.dirOf("freezer"); d != nil {
+		return d
+	}
+	return m.dirOf("")
+}
+
+// Freeze stops or continues every process of the container, and returns when they have stopped. If they can't be
+// stopped in 10 seconds, none is.
+func (m *Manager) Freeze(on bool) error {
+	d := m.freezerDir()
+	if d == nil {
+		if len(m.dirs) == 0 {
+			return ErrNoCgroup
+		}
+		return errors.New("no freezer cgroup controller is mounted")
+	}
+	if !d.v2() {
+		state := cgroups.Thawed
+		if on {
+			state = cgroups.Frozen
+		}
+		if err := new(fs.FreezerGroup).Set(d.path, &cgroups.Resources{Freezer: state}); err != nil {
+			return m.withHint(fmt.Errorf("freezer of %s: %w", d.path, err))
+		}
+		return nil
+	}
+	val := "0"
+	if on {
+		val = "1"
+	}
+	file := d.path + "/cgroup.freeze"
+	if err := writeFile(file, val); err != nil {
+		return m.withHint(opError("", "write "+val+" to", file, err))
+	}
+	if !on {
+		return nil
+	}
+	err := waitEvent(d.path, "frozen", 1, freezeTimeout)
+	if err != nil {
+		_ = writeFile(file, "0")
+	}
+	return err
+}
+
+// Frozen reports whether the container was frozen by Freeze. A container without a cgroup, or whose cgroup is gone, is
+// not frozen.
+func (m *Manager) Frozen() (bool, error) {
+	d := m.freezerDir()
+	if d == nil {
+		return false, nil
+	}
+	frozen, err := frozenDir(d)
+	if gone(err) {
+		err = nil
+	}
+	return frozen, err
+}
+
+// frozenDir reads whether a cgroup itself, not one above it, was told to freeze. A version 1 hierarchy other than the
+// freezer's is never frozen.
+func frozenDir(d *dir) (bool, error) {
+	file := "/cgroup.freeze"
+	switch {
+	case d.v2():
+	case d.has("freezer"):
+		file = "/freezer.self_freezing"
+	default:
+		return false, nil
+	}
+	s, err := readFile(d.path + file)
+	return strings.TrimSpace(s) == "1", err
+}
+
+// gone reports whether an error means that the cgroup was removed.
+func gone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) }
+
+// waitEvent waits until a key of cgroup.events has a value. The kernel announces changes as POLLPRI.
+func waitEvent(path, key string, want uint64, timeout time.Duration) error {
+	file := path + "/cgroup.events"
+	fd, err := open(file, unix.O_RDONLY)
+	if err != nil {
+		return opError("", "open", file, err)
+	}
+	defer unix.Close(fd)
+	var buf [256]byte
+	for end := time.Now().Add(timeout); ; {
+		n, err := unix.Pread(fd, buf[:], 0)
+		if err != nil && err != unix.EINTR {
+			return opError("", "read", file, err)
+		}
+		if v, ok := keyValue(string(buf[:max(n, 0)]), key); ok && v == want {
+			return nil
+		}
+		left := time.Until(end)
+		if left <= 0 {
+			return fmt.Errorf("cgroup %s: not %s after %s", path, key, timeout)
+		}
+		// A second at most: an announcement between read and poll is kept, but nothing is lost by looking again.
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(min(left, time.Second).Milliseconds())+1)
+	}
+}

@@ -1,0 +1,210 @@
+package cgroup
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Pids returns the processes in the cgroup, and with all those in cgroups below it too, as the caller's pid namespace
+// numbers them. Processes of other namespaces that it can't see are left out.
+func (m *Manager) Pids(all bool) ([]int, error) {
+	d := m.main()
+	if d == nil {
+		return nil, ErrNoCgroup
+	}
+	if all {
+		return pidsBelow(d.path)
+	}
+	return pidsIn(d.path)
+}
+
+// Empty reports whether there is no process in the cgroup or below it. A cgroup that is gone is empty.
+func (m *Manager) Empty() (bool, error) {
+	d := m.main()
+	if d == nil {
+		return true, nil
+	}
+	if d.v2() {
+		s, err := readFile(d.path + "/cgroup.events")
+		if err != nil {
+			if gone(err) {
+				err = nil
+			}
+			return err == nil, err
+		}
+		n, _ := keyValue(s, "populated")
+		return n == 0, nil
+	}
+	pids, err := pidsBelow(d.path)
+	if gone(err) {
+		err = nil
+	}
+	return len(pids) == 0, err
+}
+
+// Exists reports whether the cgroup is there.
+func (m *Manager) Exists() bool {
+	d := m.main()
+	return d != nil && unix.Access(d.path, unix.F_OK) == nil
+}
+
+func pidsIn(path string) ([]int, error) {
+	s, err := readAll(path + "/cgroup.procs")
+	file := "/cgroup.procs"
+	if err == unix.EOPNOTSUPP {
+		// A threaded cgroup: its processes are listed where their subtree begins.
+		file = "/cgroup.threads"
+		s, err = readAll(path + file)
+	}
+	if err != nil {
+		return nil, opError("", "read", path+file, err)
+	}
+	var pids []int
+	for line := range strings.SplitSeq(s, "\n") {
+		if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, nil
+}
+
+// pidsBelow is pidsIn for a whole subtree. Cgroups that vanish while it looks are passed over.
+func pidsBelow(path string) ([]int, error) {
+	pids, err := pidsIn(path)
+	if err != nil || !hasChildren(path) {
+		return pids, err
+	}
+	subs, err := listDirs(path)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range subs {
+		more, err := pidsBelow(path + "/" + s)
+		if err != nil && !gone(err) {
+			return nil, err
+		}
+		pids = append(pids, more...)
+	}
+	return pids, nil
+}
+
+// killTimeout is how long processes that appear while others are killed are hunted.
+const killTimeout = 10 * time.Second
+
+// Kill sends SIGKILL to every process of the container, frozen or not, and returns when no process is left that has
+// not got it. Where there is a version 2 cgroup that is one write (cgroup.kill, Linux 5.14). Else, and for what has
+// left that cgroup but not the others, processes are frozen and signalled, so that none can fork away.
+func (m *Manager) Kill() error {
+	if len(m.dirs) == 0 {
+		return ErrNoCgroup
+	}
+	d := m.dirOf("")
+	if d == nil || writeFile(d.path+"/cgroup.kill", "1") != nil {
+		return m.signalAll(unix.SIGKILL)
+	}
+	if d == m.main() {
+		return nil
+	}
+	if frozen, _ := m.Frozen(); frozen { // version 1's freezer holds back even the dying
+		if err := m.Freeze(false); err != nil {
+			return err
+		}
+	}
+	killed, err := pidsBelow(d.path)
+	if err != nil && !gone(err) {
+		return err
+	}
+	pids, err := m.Pids(true)
+	if err != nil && !gone(err) {
+		return err
+	}
+	if len(without(pids, killed)) == 0 {
+		return nil
+	}
+	return m.signalAll(unix.SIGKILL)
+}
+
+// Signal sends a signal to every process of the container. Version 1's freezer holds even SIGKILL back until it thaws.
+func (m *Manager) Signal(sig unix.Signal) error {
+	if sig == unix.SIGKILL {
+		return m.Kill()
+	}
+	return m.signalAll(sig)
+}
+
+func (m *Manager) signalAll(sig unix.Signal) error {
+	pids, err := m.Pids(true)
+	if gone(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if len(pids) == 0 {
+		return nil
+	}
+	wasFrozen, _ := m.Frozen()
+	if !wasFrozen {
+		// Best effort: without it a process that forks fast enough may escape one round and is met in the next.
+		if m.Freeze(true) == nil {
+			if more, err := m.Pids(true); err == nil {
+				pids = more
+			}
+		}
+	}
+	serr := signal(pids, sig)
+	if !wasFrozen || sig == unix.SIGKILL {
+		if err := m.Freeze(false); err != nil && serr == nil && wasFrozen {
+			serr = err
+		}
+	}
+	if sig != unix.SIGKILL || serr != nil {
+		return serr
+	}
+	for end := time.Now().Add(killTimeout); time.Now().Before(end); {
+		fresh, err := m.Pids(true)
+		if err != nil {
+			if gone(err) {
+				err = nil
+			}
+			return err
+		}
+		if fresh = without(fresh, pids); len(fresh) == 0 {
+			return nil
+		}
+		if err := signal(fresh, sig); err != nil {
+			return err
+		}
+		pids = append(pids, fresh...)
+	}
+	return errors.New("processes keep appearing in cgroup " + m.main().path)
+}
+
+func signal(pids []int, sig unix.Signal) error {
+	var first error
+	for _, pid := range pids {
+		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH && first == nil {
+			first = opError("", "send "+unix.SignalName(sig)+" to", "process "+itoa(pid), err)
+		}
+	}
+	return first
+}
+
+// without returns the pids that are not in old.
+func without(pids, old []int) []int {
+	seen := make(map[int]bool, len(old))
+	for _, p := range old {
+		seen[p] = true
+	}
+	var left []int
+	for _, p := range pids {
+		if !seen[p] {
+			left = append(left, p)
+		}
+	}
+	return left
+}
