@@ -33,7 +33,7 @@ run: vsrun ## show a container's life, from create to delete, as root
 
 test: vsrun ## run all tests: unit, golden and integration (RUNTIME=runc tests another runtime; ARGS='-run X')
 	@contrib/need busybox unshare
-	@go run ./tests/cmd/report -timeout 20m $(ARGS) ./...
+	@go run ./tests/cmd/report -count=1 -timeout 20m $(ARGS) ./...
 
 lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
 	@contrib/need go

@@ -104,7 +104,7 @@ type bench struct {
 	rounds   int
 	dir      string
 	spawn    string // the compiled c/spawn.c
-	shim     string // the compiled c/rlimit.c, when a runtime needs it
+	shim     string // the environment variable that preloads it, when a runtime needs it
 	empty    string // an empty Go program
 	subjects []*subject
 	notes    []string
@@ -135,7 +135,7 @@ func (b *bench) cleanup() {
 // the one bundle for all.
 func (b *bench) build() error {
 	b.spawn = filepath.Join(b.dir, "spawn")
-	if err := compile("-static", "-o", b.spawn, b.source("spawn.c", spawnC)); err != nil {
+	if err := harness.CompileC(b.dir, "spawn.c", spawnC, "-static", "-o", b.spawn); err != nil {
 		return err
 	}
 	main := filepath.Join(b.dir, "empty.go")
@@ -166,20 +166,4 @@ func (b *bench) makeBundle() error {
 	b.note("bundle: what `%s spec` writes, with ociVersion 1.0.2, no terminal and the args /bin/true; a busybox rootfs", first.name)
 	return harness.EditFile(filepath.Join(b.bundle(), "config.json"),
 		"ociVersion=1.0.2", "process.terminal=false", "args:/bin/true")
-}
-
-func (b *bench) source(name, text string) string {
-	p := filepath.Join(b.dir, name)
-	if err := os.WriteFile(p, []byte(text), 0o644); err != nil {
-		panic(err)
-	}
-	return p
-}
-
-func compile(args ...string) error {
-	out, err := exec.Command("gcc", append([]string{"-O2", "-Wall"}, args...)...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("gcc %s: %w: %s", strings.Join(args, " "), err, out)
-	}
-	return nil
 }

@@ -1,7 +1,7 @@
 package main
 
 import (
-	_ "embed" // the C sources
+	_ "embed" // the C source
 	"fmt"
 	"os"
 	"os/exec"
@@ -14,9 +14,6 @@ import (
 
 //go:embed c/spawn.c
 var spawnC string
-
-//go:embed c/rlimit.c
-var rlimitC string
 
 // subject is one program that is measured.
 type subject struct {
@@ -93,15 +90,12 @@ func version(path string) string {
 func (b *bench) tryAll() (refused []string) {
 	b.subjects = slices.DeleteFunc(b.subjects, func(s *subject) bool {
 		text, ok := b.try(s)
-		if !ok && strings.Contains(text, "setrlimit") && strings.Contains(text, "not permitted") {
+		if !ok && harness.NeedsLimitShim(text) {
 			if b.shim == "" {
-				shim := filepath.Join(b.dir, "rlimit.so")
-				if compile("-shared", "-fPIC", "-o", shim, b.source("rlimit.c", rlimitC)) == nil {
-					b.shim = shim
-				}
+				b.shim, _ = harness.LimitShim(b.dir)
 			}
 			if b.shim != "" {
-				s.env = append(slices.Clone(baseEnv), "LD_PRELOAD="+b.shim)
+				s.env = append(slices.Clone(baseEnv), b.shim)
 				first := text
 				if text, ok = b.try(s); ok {
 					b.note("%s: without CAP_SYS_RESOURCE it stops with %q; a preloaded library makes the same call "+

@@ -2,7 +2,6 @@ package harness
 
 import (
 	"debug/elf"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -109,9 +108,9 @@ func MakeBundle(dir, probe string, edits ...string) error {
 
 // DefaultConfig is what `runc spec` writes, without a terminal and with
 // ociVersion 1.0.2, which every runtime of the field accepts.
-func DefaultConfig() map[string]any {
-	var doc map[string]any
-	if err := json.Unmarshal([]byte(defaultConfig), &doc); err != nil {
+func DefaultConfig() any {
+	doc, err := Decode([]byte(defaultConfig))
+	if err != nil {
 		panic(err)
 	}
 	return doc

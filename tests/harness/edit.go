@@ -1,8 +1,11 @@
 package harness
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"reflect"
 	"strconv"
@@ -73,8 +76,8 @@ func EditFile(name string, edits ...string) error {
 	if err != nil {
 		return err
 	}
-	var doc any
-	if err := json.Unmarshal(data, &doc); err != nil {
+	doc, err := Decode(data)
+	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	for _, e := range edits {
@@ -83,6 +86,20 @@ func EditFile(name string, edits ...string) error {
 		}
 	}
 	return WriteJSON(name, doc)
+}
+
+// Decode decodes a JSON document; numbers keep their digits.
+func Decode(data []byte) (any, error) {
+	var doc any
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.UseNumber()
+	if err := d.Decode(&doc); err != nil {
+		return nil, err
+	}
+	if _, err := d.Token(); err != io.EOF {
+		return nil, errors.New("more than one JSON value")
+	}
+	return doc, nil
 }
 
 // WriteJSON writes a document as indented JSON.
@@ -157,8 +174,7 @@ func Matches(doc any, expect string) (ok bool, got any, err error) {
 }
 
 func value(s string) any {
-	var v any
-	if json.Unmarshal([]byte(s), &v) == nil {
+	if v, err := Decode([]byte(s)); err == nil {
 		return v
 	}
 	return s

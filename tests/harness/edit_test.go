@@ -1,11 +1,19 @@
 package harness
 
 import (
-	"encoding/json"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 )
+
+func decode(t *testing.T, text string) any {
+	t.Helper()
+	doc, err := Decode([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return doc
+}
 
 func TestEdit(t *testing.T) {
 	for _, tc := range []struct {
@@ -19,17 +27,12 @@ func TestEdit(t *testing.T) {
 		{"remove", `{"a":[1,2,3],"b":1}`, []string{"-a[1]", "-b"}, `{"a":[1,3]}`},
 		{"select", `{"m":[{"d":"/x"},{"d":"/y"}]}`, []string{`m[d=/y].o=1`, `-m[d=/x]`}, `{"m":[{"d":"/y","o":1}]}`},
 		{"quoted", `{}`, []string{`a."b.c"=1`}, `{"a":{"b.c":1}}`},
+		{"large number", `{"a":1}`, []string{`b=18446744073709551615`}, `{"a":1,"b":18446744073709551615}`},
 		{"shell", `{}`, []string{`sh:echo hi`}, `{"process":{"args":["/bin/sh","-c","echo hi"]}}`},
 		{"args", `{}`, []string{`args:/bin/a b`}, `{"process":{"args":["/bin/a","b"]}}`},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			var doc, want any
-			if err := json.Unmarshal([]byte(tc.doc), &doc); err != nil {
-				t.Fatal(err)
-			}
-			if err := json.Unmarshal([]byte(tc.want), &want); err != nil {
-				t.Fatal(err)
-			}
+			doc, want := decode(t, tc.doc), decode(t, tc.want)
 			for _, e := range tc.edits {
 				var err error
 				if doc, err = Edit(doc, e); err != nil {
@@ -52,10 +55,7 @@ func TestEditErrors(t *testing.T) {
 }
 
 func TestMatches(t *testing.T) {
-	var doc any
-	if err := json.Unmarshal([]byte(`{"a":{"b":[1,{"k":"v","n":3}]},"s":"17"}`), &doc); err != nil {
-		t.Fatal(err)
-	}
+	doc := decode(t, `{"a":{"b":[1,{"k":"v","n":3}]},"s":"17"}`)
 	for expect, want := range map[string]bool{
 		"a.b[0]=1": true, "a.b[0]=2": false, "a.b[k=v].n=3": true, "a.x?": false, "a.x!": true,
 		"a.b?": true, "s=17": true, "a.b[7]!": true, `a.b[1]={"k":"v","n":3}`: true,

@@ -279,8 +279,8 @@ func cmdJSONis(ts *testscript.TestScript, neg bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: jsonis FILE EXPECT...")
 	}
-	var doc any
-	if err := json.Unmarshal([]byte(ts.ReadFile(args[0])), &doc); err != nil {
+	doc, err := harness.Decode([]byte(ts.ReadFile(args[0])))
+	if err != nil {
 		ts.Fatalf("%s: %v: %q", args[0], err, ts.ReadFile(args[0]))
 	}
 	for _, expect := range args[1:] {

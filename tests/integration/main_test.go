@@ -23,6 +23,8 @@ var (
 	rt    *harness.Runtime
 	probe string // the helper program for inside the containers
 	skip  string // why nothing can run here
+	// layout is the host's cgroup layout, or the one that the runtime needs.
+	layout string
 )
 
 func TestMain(m *testing.M) {
@@ -60,7 +62,17 @@ func run(m *testing.M) (int, error) {
 		return 1, fmt.Errorf("building the probe: %w\n%s", err, out)
 	}
 	unix.Umask(0o022)
-	fmt.Printf("note: runtime under test: %s (%s), cgroups %s\n", rt.Path, rt.Name, harness.CgroupLayout())
+	layout = harness.CgroupLayout()
+	if rt.Name != "vsrun" { // which has no excuse
+		pureV2, err := rt.Adapt(dir)
+		if err != nil {
+			return 1, err
+		}
+		if pureV2 {
+			layout = "v2"
+		}
+	}
+	fmt.Printf("note: runtime under test: %s (%s), cgroups %s\n", rt.Path, rt.Name, layout)
 	return m.Run(), nil
 }
 
@@ -71,6 +83,10 @@ func needRuntime(t *testing.T, lacking ...string) {
 	if skip != "" {
 		t.Skip(skip)
 	}
+	// The go command's cache of test results sees what a test looks at, but
+	// not what TestMain does.
+	_ = os.Getenv("RUNTIME")
+	_, _ = os.Stat(rt.Path)
 	for _, name := range lacking {
 		if rt.Name == name {
 			t.Skipf("%s does not do this", name)

@@ -19,19 +19,20 @@ import (
 // TestScripts runs every script on this host's own cgroup layout.
 func TestScripts(t *testing.T) {
 	needRuntime(t)
-	testscript.Run(t, params("testdata/script", nil, harness.CgroupLayout()))
+	testscript.Run(t, params("testdata/script", nil, layout))
 }
 
 // The scripts that are run once more with nothing but cgroup2 mounted.
-var onPureV2 = []string{"lifecycle", "run", "delete", "ns_new", "ns_join", "mount_cgroup", "cgroup_v2", "seccomp",
+var onPureV2 = []string{"lifecycle", "run", "delete", "ns_new", "ns_join", "mount_cgroup", "cgroup_v2", "cgroup_frozen",
+	"seccomp",
 	"process_caps", "devices"}
 
 // TestScriptsPureV2 runs some scripts in a mount namespace whose
 // /sys/fs/cgroup is a cgroup2 mount, as on a host without v1.
 func TestScriptsPureV2(t *testing.T) {
 	needRuntime(t)
-	if harness.CgroupLayout() == "v2" {
-		t.Skip("this host is pure cgroup2 already: TestScripts covers it")
+	if layout == "v2" {
+		t.Skip("the layout is pure cgroup2 already: TestScripts covers it")
 	}
 	if !hasCgroup2() {
 		t.Skip("the kernel has no cgroup2")
@@ -98,9 +99,34 @@ func params(dir string, files []string, layout string) testscript.Params {
 			env.Setenv(harness.TagEnv, w.tag)
 			tb := env.T().(testing.TB)
 			env.Defer(func() { w.finish(tb) })
+			if err := w.writeRT(); err != nil {
+				return err
+			}
+			env.Setenv("RT", filepath.Join(w.work, ".rt"))
 			return os.Mkdir(filepath.Join(w.work, ".out"), 0o755)
 		},
 	}
+}
+
+// writeRT writes the program that shell lines of a script call as $RT: the
+// runtime with the script's --root, in the script's cgroup layout, with the
+// shell's own process id.
+func (w *world) writeRT() error {
+	argv := []string{rt.Path, "--root", filepath.Join(w.work, ".root")}
+	if w.pureV2 {
+		argv = harness.PureV2Args(argv...)
+	}
+	var b strings.Builder
+	b.WriteString("#!/bin/sh\n")
+	for _, e := range rt.Env {
+		b.WriteString("export '" + e + "'\n")
+	}
+	b.WriteString("exec")
+	for _, a := range argv {
+		b.WriteString(" '" + a + "'")
+	}
+	b.WriteString(" \"$@\"\n")
+	return os.WriteFile(filepath.Join(w.work, ".rt"), []byte(b.String()), 0o755)
 }
 
 // finish fails a script that left something behind, and clears it away.
@@ -141,6 +167,9 @@ func condition(c, layout string) (bool, error) {
 		return harness.HasCapability(n), err
 	case "lsm":
 		return harness.HasLSM(arg), nil
+	case "systemd":
+		_, err := os.Stat("/run/systemd/system")
+		return err == nil, nil
 	case "kernel":
 		var major, minor int
 		if _, err := fmt.Sscanf(arg, "%d.%d", &major, &minor); err != nil {

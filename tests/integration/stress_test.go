@@ -42,7 +42,8 @@ func newPlace(t *testing.T, edits ...string) *place {
 func (p *place) bundle() string { return filepath.Join(p.dir, "bundle") }
 
 func (p *place) call(args ...string) harness.Call {
-	return harness.Call{Args: append([]string{"--root", p.root}, args...), Env: p.env}
+	return harness.Call{Args: append([]string{"--root", p.root}, args...), Env: p.env,
+		PureV2: layout == "v2" && harness.CgroupLayout() != "v2"}
 }
 
 // try calls the runtime and fails the test only when the call hangs.
