@@ -1,0 +1,16 @@
+package cli
+
+import "github.com/vsrun/vsrun/libvserver/features"
+
+func featuresCommand() *command {
+	return &command{
+		name: "features", usage: "show the enabled features",
+		about: `Show the enabled features.
+   The result is parsable as a JSON.
+   See https://github.com/opencontainers/runtime-spec/blob/main/features.md for the type definition.`,
+		run: func(c *context) (int, error) {
+			b := features.Build{Version: c.build.version(), Commit: c.build.commit(), Libseccomp: c.build.Libseccomp}
+			return 0, c.print(features.AppendJSON(nil, features.Known(b)))
+		},
+	}
+}

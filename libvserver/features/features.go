@@ -1,0 +1,89 @@
+// Package features says what this runtime can do, in the document that
+// runtime-spec defines (features.md) and engines read before they configure a
+// container.
+//
+// Each list comes from the package that does the work, so that it can't promise
+// more. The package looks at the host only where the document asks for it (the
+// seccomp flags that the kernel takes); doctor is about hosts. It is for the
+// command features alone.
+package features
+
+import (
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"github.com/opencontainers/runtime-spec/specs-go/features"
+
+	"github.com/vsrun/vsrun/libvserver/seccomp"
+	"github.com/vsrun/vsrun/spec"
+	encoder "github.com/vsrun/vsrun/spec/features"
+	"github.com/vsrun/vsrun/spec/mountopt"
+	"github.com/vsrun/vsrun/spec/wire"
+)
+
+// Annotations of the document. The first two are named as runc's are.
+const (
+	annotationVersion    = "org.linux-vserver.vsrun.version"
+	annotationCommit     = "org.linux-vserver.vsrun.commit"
+	annotationLibseccomp = "io.github.seccomp.libseccomp.version"
+)
+
+// Build is the program's own versions; an empty one is not told.
+type Build struct{ Version, Commit, Libseccomp string }
+
+// Known returns the document.
+func Known(b Build) *features.Features {
+	return &features.Features{
+		OCIVersionMin: "1.0.0",
+		OCIVersionMax: specs.Version,
+		Hooks:         []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
+		MountOptions:  mountopt.Known(),
+		Linux:         linux(),
+		Annotations:   annotations(b),
+		PotentiallyUnsafeConfigAnnotations: []string{
+			spec.VServerPrefix,
+			"org.systemd.property.", // libvserver/cgroup
+		},
+	}
+}
+
+func linux() *features.Linux {
+	yes, no := true, false
+	return &features.Linux{
+		Namespaces:   spec.Namespaces(),
+		Capabilities: spec.Capabilities(),
+		Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &no},
+		Seccomp: &features.Seccomp{
+			Enabled:        &yes,
+			Actions:        seccomp.KnownActions(),
+			Operators:      seccomp.KnownOperators(),
+			Archs:          seccomp.KnownArchs(),
+			KnownFlags:     seccomp.KnownFlags(),
+			SupportedFlags: seccomp.SupportedFlags(),
+		},
+		Apparmor:        &features.Apparmor{Enabled: &yes},
+		Selinux:         &features.Selinux{Enabled: &yes},
+		IntelRdt:        &features.IntelRdt{Enabled: &no, Schemata: &no, Monitoring: &no},
+		MemoryPolicy:    &features.MemoryPolicy{Modes: spec.MemoryPolicyModes(), Flags: spec.MemoryPolicyFlags()},
+		MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
+		NetDevices:      &features.NetDevices{Enabled: &no},
+	}
+}
+
+func annotations(b Build) map[string]string {
+	m := make(map[string]string, 3)
+	for _, a := range [...]struct{ key, value string }{
+		{annotationVersion, b.Version}, {annotationCommit, b.Commit}, {annotationLibseccomp, b.Libseccomp},
+	} {
+		if a.value != "" {
+			m[a.key] = a.value
+		}
+	}
+	return m
+}
+
+// AppendJSON appends the document as runc prints it: indented by four, with a
+// newline at the end.
+func AppendJSON(dst []byte, f *features.Features) []byte {
+	w := wire.NewWriter(dst, "    ")
+	encoder.EncodeFeatures(w, f)
+	return append(w.Bytes(), '\n')
+}
