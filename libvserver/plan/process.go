@@ -118,15 +118,9 @@ func (b *builder) user(p *specs.Process, keepAdmin bool) {
 			Inheritable: b.caps("inheritable", c.Inheritable), Ambient: b.caps("ambient", c.Ambient),
 		}
 		// capset(2) refuses effective capabilities outside the permitted, and ambient ones outside permitted and
-		// inheritable; the spec wants a warning where a capability cannot be granted.
-		if over := u.Caps.Effective &^ u.Caps.Permitted; over != 0 {
-			b.warn("process.capabilities.effective: not in permitted, dropped: " + capList(over))
-			u.Caps.Effective &= u.Caps.Permitted
-		}
-		if over := u.Caps.Ambient &^ (u.Caps.Permitted & u.Caps.Inheritable); over != 0 {
-			b.warn("process.capabilities.ambient: not in permitted and inheritable, dropped: " + capList(over))
-			u.Caps.Ambient &= u.Caps.Permitted & u.Caps.Inheritable
-		}
+		// inheritable. The spec wants a warning, which spec.Load has given.
+		u.Caps.Effective &= u.Caps.Permitted
+		u.Caps.Ambient &= u.Caps.Permitted & u.Caps.Inheritable
 	} else {
 		u.Caps = &Capabilities{}
 	}
