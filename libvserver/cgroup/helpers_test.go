@@ -14,6 +14,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// TestMain takes controllers that tests have turned on in the root of the version 2 tree off again.
+func TestMain(m *testing.M) {
+	control := host.CgroupRoot + "/cgroup.subtree_control"
+	if host.CgroupLayout() == host.CgroupHybrid {
+		control = host.CgroupRoot + "/unified/cgroup.subtree_control"
+	}
+	before, _ := os.ReadFile(control)
+	code := m.Run()
+	after, _ := os.ReadFile(control)
+	for c := range strings.FieldsSeq(string(after)) {
+		if !hasWord(string(before), c) {
+			_ = writeFile(control, "-"+c)
+		}
+	}
+	os.Exit(code)
+}
+
 func newReader(b []byte) *wire.Reader { return wire.NewReader(b) }
 
 func ptr[T any](v T) *T { return &v }
@@ -102,7 +119,7 @@ func start(t *testing.T, m *Manager, script string) *exec.Cmd {
 		t.Fatal(err)
 	}
 	join := ""
-	cmd := exec.Command("sh")
+	cmd := exec.Command("sh") // killed and waited for by the caller, or when the test ends
 	for i, fd := range j.Tasks {
 		dup, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
 		if err != nil {
@@ -127,7 +144,31 @@ func start(t *testing.T, m *Manager, script string) *exec.Cmd {
 		_ = unix.Kill(-cmd.Process.Pid, unix.SIGKILL)
 		_ = cmd.Wait()
 	})
+	eventually(t, "the child has joined", func() bool {
+		if strings.Contains(read(t, "/proc/"+strconv.Itoa(cmd.Process.Pid)+"/stat"), ") Z ") {
+			return true // and done already
+		}
+		l := ownCgroupLines(t, cmd.Process.Pid)
+		for i := range m.dirs {
+			if d := &m.dirs[i]; l[d.hier] != d.path[d.base:] {
+				return false
+			}
+		}
+		return true
+	})
 	return cmd
+}
+
+// ownCgroupLines returns the cgroup of a process in each hierarchy.
+func ownCgroupLines(t *testing.T, pid int) map[string]string {
+	t.Helper()
+	lines := map[string]string{}
+	for l := range strings.SplitSeq(read(t, "/proc/"+strconv.Itoa(pid)+"/cgroup"), "\n") {
+		if f := strings.SplitN(l, ":", 3); len(f) == 3 {
+			lines[f[1]] = f[2]
+		}
+	}
+	return lines
 }
 
 // eventually waits for a condition that other processes bring about.
