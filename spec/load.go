@@ -113,8 +113,11 @@ func Parse(raw []byte, dir string) (*Bundle, error) {
 }
 
 func parse(raw []byte, dir string, host bool) (*Bundle, error) {
-	b := &Bundle{Dir: dir, Raw: raw, Spec: new(specs.Spec)}
-	r := wire.NewReader(raw)
+	p := new(pool)
+	b, r := &p.bundle, &p.reader
+	b.Dir, b.Raw, b.Spec = dir, raw, &p.spec
+	r.Pool = p
+	r.Reset(raw)
 	if r.Null() {
 		r.Fault(0, "must be an object (got null)")
 	} else {
@@ -130,6 +133,7 @@ func parse(raw []byte, dir string, host bool) (*Bundle, error) {
 		return nil, faults
 	}
 	b.Warnings = c.warnings
+	*r = wire.Reader{} // it lives as long as the bundle
 	return b, nil
 }
 

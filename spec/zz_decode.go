@@ -310,16 +310,25 @@ func decodeLinux(r *wire.Reader, v *specs.Linux) {
 		case "sysctl":
 			wire.SetStringMap(r, &v.Sysctl)
 		case "resources":
+			if v.Resources == nil {
+				v.Resources = takeLinuxResources(r)
+			}
 			wire.SetPtr(r, &v.Resources, DecodeLinuxResources)
 		case "cgroupsPath":
 			wire.SetString(r, &v.CgroupsPath)
 		case "namespaces":
+			if v.Namespaces == nil {
+				v.Namespaces = takeNamespaces(r)
+			}
 			wire.SetSlice(r, &v.Namespaces, decodeLinuxNamespace)
 		case "devices":
 			wire.SetSlice(r, &v.Devices, decodeLinuxDevice)
 		case "netDevices":
 			wire.SetMap(r, &v.NetDevices, decodeLinuxNetDevice)
 		case "seccomp":
+			if v.Seccomp == nil {
+				v.Seccomp = takeLinuxSeccomp(r)
+			}
 			wire.SetPtr(r, &v.Seccomp, DecodeLinuxSeccomp)
 		case "rootfsPropagation":
 			wire.SetString(r, &v.RootfsPropagation)
@@ -841,14 +850,29 @@ func DecodeLinuxResources(r *wire.Reader, v *specs.LinuxResources) {
 	again:
 		switch r.Key() {
 		case "devices":
+			if v.Devices == nil {
+				v.Devices = takeDevices(r)
+			}
 			wire.SetSlice(r, &v.Devices, decodeLinuxDeviceCgroup)
 		case "memory":
+			if v.Memory == nil {
+				v.Memory = takeLinuxMemory(r)
+			}
 			wire.SetPtr(r, &v.Memory, decodeLinuxMemory)
 		case "cpu":
+			if v.CPU == nil {
+				v.CPU = takeLinuxCPU(r)
+			}
 			wire.SetPtr(r, &v.CPU, decodeLinuxCPU)
 		case "pids":
+			if v.Pids == nil {
+				v.Pids = takeLinuxPids(r)
+			}
 			wire.SetPtr(r, &v.Pids, decodeLinuxPids)
 		case "blockIO":
+			if v.BlockIO == nil {
+				v.BlockIO = takeLinuxBlockIO(r)
+			}
 			wire.SetPtr(r, &v.BlockIO, decodeLinuxBlockIO)
 		case "hugepageLimits":
 			wire.SetSlice(r, &v.HugepageLimits, decodeLinuxHugepageLimit)
@@ -888,6 +912,9 @@ func DecodeLinuxSeccomp(r *wire.Reader, v *specs.LinuxSeccomp) {
 		case "listenerMetadata":
 			wire.SetString(r, &v.ListenerMetadata)
 		case "syscalls":
+			if v.Syscalls == nil {
+				v.Syscalls = takeSyscalls(r)
+			}
 			wire.SetSlice(r, &v.Syscalls, decodeLinuxSyscall)
 		default:
 			if r.FoldKey("defaultAction", "defaultErrnoRet", "architectures", "flags", "listenerPath", "listenerMetadata", "syscalls") {
@@ -1143,8 +1170,14 @@ func DecodeProcess(r *wire.Reader, v *specs.Process) {
 		case "cwd":
 			wire.SetString(r, &v.Cwd)
 		case "capabilities":
+			if v.Capabilities == nil {
+				v.Capabilities = takeLinuxCapabilities(r)
+			}
 			wire.SetPtr(r, &v.Capabilities, decodeLinuxCapabilities)
 		case "rlimits":
+			if v.Rlimits == nil {
+				v.Rlimits = takeRlimits(r)
+			}
 			wire.SetSlice(r, &v.Rlimits, decodePOSIXRlimit)
 		case "noNewPrivileges":
 			wire.SetBool(r, &v.NoNewPrivileges)
@@ -1326,20 +1359,35 @@ func DecodeSpec(r *wire.Reader, v *specs.Spec) {
 		case "ociVersion":
 			wire.SetString(r, &v.Version)
 		case "process":
+			if v.Process == nil {
+				v.Process = takeProcess(r)
+			}
 			wire.SetPtr(r, &v.Process, DecodeProcess)
 		case "root":
+			if v.Root == nil {
+				v.Root = takeRoot(r)
+			}
 			wire.SetPtr(r, &v.Root, decodeRoot)
 		case "hostname":
 			wire.SetString(r, &v.Hostname)
 		case "domainname":
 			wire.SetString(r, &v.Domainname)
 		case "mounts":
+			if v.Mounts == nil {
+				v.Mounts = takeMounts(r)
+			}
 			wire.SetSlice(r, &v.Mounts, decodeMount)
 		case "hooks":
+			if v.Hooks == nil {
+				v.Hooks = takeHooks(r)
+			}
 			wire.SetPtr(r, &v.Hooks, DecodeHooks)
 		case "annotations":
 			wire.SetStringMap(r, &v.Annotations)
 		case "linux":
+			if v.Linux == nil {
+				v.Linux = takeLinux(r)
+			}
 			wire.SetPtr(r, &v.Linux, decodeLinux)
 		case "solaris":
 			wire.SetPtr(r, &v.Solaris, decodeSolaris)

@@ -32,6 +32,9 @@ const maxDepth = 10000
 // Strings that hold no escape alias the buffer that the reader was made with:
 // it must not be modified as long as they are in use.
 type Reader struct {
+	// Pool is for decoding functions to keep what they like.
+	Pool any
+
 	buf    []byte
 	pos    int
 	depth  int
@@ -39,12 +42,15 @@ type Reader struct {
 	key    string
 	err    *SyntaxError
 	faults []TypeFault
-	strs   []string // scratch of Strings
+	strs   []string // backs what Strings returns
 }
 
 // NewReader returns a reader of the one document in buf. See Reader about the
 // life of buf.
 func NewReader(buf []byte) *Reader { return &Reader{buf: buf} }
+
+// Reset makes r a reader of the document in buf, without faults. Pool stays.
+func (r *Reader) Reset(buf []byte) { *r = Reader{Pool: r.Pool, buf: buf} }
 
 // Err returns the syntax error that ended the document, or nil.
 func (r *Reader) Err() *SyntaxError { return r.err }

@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"math/bits"
 	"strconv"
 	"unicode/utf16"
@@ -20,20 +21,24 @@ func (r *Reader) String() string {
 }
 
 // Strings consumes an array of strings; null elements give "". The result is
-// nil for null, empty but not nil for [], and as long as it is wide.
+// nil for null, empty but not nil for [].
 func (r *Reader) Strings() []string {
 	if !r.BeginArray() {
 		return nil
 	}
-	mark := len(r.strs)
-	for r.NextElem() {
-		s := r.String()
-		r.strs = append(r.strs, s)
+	if r.strs == nil {
+		// One allocation for the strings of all arrays of the document, of which
+		// there are not more than half its quotes. What is not used of it is
+		// never touched, so it costs no page.
+		const most = 1 << 16
+		r.strs = make([]string, 0, min(bytes.Count(r.buf, []byte{'"'})/2, most))
 	}
-	out := make([]string, len(r.strs)-mark)
-	copy(out, r.strs[mark:])
-	r.strs = r.strs[:mark]
-	return out
+	start := len(r.strs)
+	for r.NextElem() {
+		r.strs = append(r.strs, r.String())
+	}
+	end := len(r.strs)
+	return r.strs[start:end:end]
 }
 
 // StringMap consumes an object of strings into m, which it makes when nil, and

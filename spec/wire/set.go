@@ -58,7 +58,8 @@ func SetStrings[T ~string](r *Reader, p *[]T) {
 	*p = unsafe.Slice((*T)(unsafe.Pointer(unsafe.SliceData(s))), len(s)) // T is a string by another name
 }
 
-// SetSlice consumes an array, each element by f.
+// SetSlice consumes an array, each element by f. An empty slice that has
+// capacity is room to use, all zero.
 func SetSlice[T any](r *Reader, p *[]T, f func(*Reader, *T)) {
 	if r.Null() {
 		*p = nil
@@ -68,9 +69,12 @@ func SetSlice[T any](r *Reader, p *[]T, f func(*Reader, *T)) {
 		return
 	}
 	out := []T{}
+	if *p != nil && len(*p) == 0 {
+		out = *p // room that the caller has made
+	}
 	for r.NextElem() {
 		if len(out) == cap(out) {
-			grown := make([]T, len(out), max(4, 2*cap(out)))
+			grown := make([]T, len(out), max(4, 4*cap(out))) // few steps, each of another size class
 			copy(grown, out)
 			out = grown
 		}

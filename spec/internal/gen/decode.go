@@ -24,6 +24,18 @@ var required = map[string]map[string]string{
 	"POSIXRlimit":            {"soft": "", "hard": ""},
 }
 
+// pooled names the types that most configurations hold one of, for which
+// spec/pool.go has a take function.
+var pooled = map[string]bool{
+	"Hooks": true, "Linux": true, "LinuxBlockIO": true, "LinuxCPU": true, "LinuxCapabilities": true, "LinuxMemory": true, "LinuxPids": true,
+	"LinuxResources": true, "LinuxSeccomp": true, "Process": true, "Root": true,
+}
+
+// pooledSlices names the arrays that it has room for.
+var pooledSlices = map[string]bool{
+	"Linux.Namespaces": true, "LinuxResources.Devices": true, "LinuxSeccomp.Syscalls": true, "Process.Rlimits": true, "Spec.Mounts": true,
+}
+
 // decoder prints the function that reads a struct.
 func (e *emitter) decoder(t reflect.Type) {
 	fn := e.funcName("decode", t)
@@ -41,6 +53,12 @@ func (e *emitter) decoder(t reflect.Type) {
 	for _, f := range mustFields(t) {
 		e.printf("case %q:\n", f.name)
 		call := e.decodeCall(f.typ, "&v."+f.sel)
+		if f.typ.Kind() == reflect.Pointer && pooled[f.typ.Elem().Name()] {
+			call = fmt.Sprintf("if v.%s == nil {\nv.%s = take%s(r)\n}\n%s", f.sel, f.sel, f.typ.Elem().Name(), call)
+		}
+		if pooledSlices[t.Name()+"."+f.sel] {
+			call = fmt.Sprintf("if v.%s == nil {\nv.%s = take%s(r)\n}\n%s", f.sel, f.sel, f.sel, call)
+		}
 		if cond, ok := needs[f.name]; ok {
 			bit := 1 << len(missing)
 			if cond != "" {
