@@ -80,7 +80,6 @@ func (c *checker) memory(m *specs.LinuxMemory, path string) {
 	c.atLeast(under(path, "memory.swap"), m.Swap, -1)
 	//lint:ignore SA1019 deprecated, but still in the specification
 	c.atLeast(under(path, "memory.kernel"), m.Kernel, -1)
-	//lint:ignore SA1019 deprecated, but still in the specification
 	c.atLeast(under(path, "memory.kernelTCP"), m.KernelTCP, -1)
 	if m.Limit != nil && m.Swap != nil && *m.Swap > 0 && *m.Limit > *m.Swap {
 		c.faultAt(under(path, "memory.swap"), "is memory and swap together and must not be less than limit ("+strconv.FormatInt(*m.Swap, 10)+" < "+strconv.FormatInt(*m.Limit, 10)+")")

@@ -5,6 +5,10 @@ import (
 	"strings"
 )
 
+// maxFaults is how many type faults a reader keeps. A document with more is of
+// another kind altogether, and finding the path of each takes a pass over it.
+const maxFaults = 100
+
 // maxDepth is how deep arrays and objects may nest: encoding/json's limit.
 const maxDepth = 10000
 
@@ -55,7 +59,8 @@ func (r *Reader) Reset(buf []byte) { *r = Reader{Pool: r.Pool, buf: buf} }
 // Err returns the syntax error that ended the document, or nil.
 func (r *Reader) Err() *SyntaxError { return r.err }
 
-// Faults returns the type faults so far, in document order.
+// Faults returns the type faults so far, in the order in which they were met;
+// the first hundred of them if there are more.
 func (r *Reader) Faults() []TypeFault { return r.faults }
 
 // Offset returns the byte offset of the next unread byte.
@@ -79,17 +84,19 @@ func (r *Reader) End() error {
 // Fault records that the value at offset off is not what it should be. Callers
 // take off from Offset before they read the value.
 func (r *Reader) Fault(off int, msg string) {
-	if r.err == nil {
-		r.faults = append(r.faults, TypeFault{Offset: off, Msg: msg})
+	r.add(TypeFault{Offset: off, Msg: msg})
+}
+
+func (r *Reader) add(f TypeFault) {
+	if r.err == nil && len(r.faults) < maxFaults {
+		r.faults = append(r.faults, f)
 	}
 }
 
 // Missing records that the object at offset off lacks a member that it must
 // have.
 func (r *Reader) Missing(off int, key string) {
-	if r.err == nil {
-		r.faults = append(r.faults, TypeFault{Offset: off, Key: key, Msg: "is required"})
-	}
+	r.add(TypeFault{Offset: off, Key: key, Msg: "is required"})
 }
 
 // Null consumes a null if that is what comes next, and says whether it was.
@@ -325,12 +332,10 @@ func (r *Reader) fail(off int, msg string) {
 func (r *Reader) mismatch(want string) {
 	r.peek()
 	start := r.pos
-	n := len(r.faults)
-	r.Skip()
-	if r.err != nil {
-		return
+	r.Skip() // this adds no faults of its own
+	if r.err == nil && len(r.faults) < maxFaults {
+		r.add(TypeFault{Offset: start, Msg: "must be " + want + " (got " + describe(r.buf[start:r.pos]) + ")"})
 	}
-	r.faults = append(r.faults[:n], TypeFault{Offset: start, Msg: "must be " + want + " (got " + describe(r.buf[start:r.pos]) + ")"})
 }
 
 // describe shows a value in a message: its text when short, else its kind.

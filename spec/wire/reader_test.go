@@ -198,6 +198,13 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+func TestManyFaults(t *testing.T) {
+	r := NewReader([]byte("[" + strings.Repeat(`1,`, 100000) + `"last"]`))
+	if a := r.Strings(); len(a) != 100001 || a[100000] != "last" || r.End() != nil || len(r.Faults()) != maxFaults {
+		t.Error(len(a), r.End(), len(r.Faults()))
+	}
+}
+
 func TestSyntaxErrors(t *testing.T) {
 	tests := []struct{ in, err, path string }{
 		{"", "line 1, column 1: expected a value, found end of input", ""},
