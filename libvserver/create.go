@@ -195,7 +195,7 @@ func (n *creation) start() error {
 		return err
 	}
 	defer n.cg.Close()
-	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: n.dir.FD()}
+	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: n.dir.FD(), Share: n.mayShare()}
 	if n.wait {
 		if o.Listener, err = listenStart(n.dir.FD()); err != nil {
 			return err
@@ -215,6 +215,19 @@ func (n *creation) start() error {
 	n.rec.InitPid = n.process.PID
 	n.rec.InitStart, err = state.StartTime(n.process.PID)
 	return err
+}
+
+// mayShare tells if the container's process may start in the runtime's memory (launch.Options.Share): not where it would
+// draw the runtime into its own end by lack of memory, or its oom_score_adj would stay with the runtime or its hooks.
+func (n *creation) mayShare() bool {
+	const tight = 32 << 20 // bytes
+	s := n.bundle.Spec
+	if l := s.Linux; l != nil && l.Resources != nil && l.Resources.Memory != nil && l.Resources.Memory.Limit != nil {
+		if limit := *l.Resources.Memory.Limit; limit > 0 && limit < tight {
+			return false
+		}
+	}
+	return s.Process == nil || s.Process.OOMScoreAdj == nil || n.wait && s.Hooks == nil
 }
 
 // stage does what the container's process waits for.

@@ -2,14 +2,13 @@ package libvserver
 
 import (
 	"errors"
-	"os"
-	"os/signal"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/hooks"
 	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/forward"
 	"github.com/vsrun/vsrun/libvserver/log"
 )
 
@@ -33,10 +32,14 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 	if err := n.terminalFits(o); err != nil {
 		return 1, err
 	}
-	var signals chan os.Signal
 	if !o.Detach {
-		signals = make(chan os.Signal, 128)
-		signal.Notify(signals)
+		var except []unix.Signal
+		if n.plan.Console.Wanted { // the terminal's relay handles these
+			except = []unix.Signal{unix.SIGWINCH, unix.SIGCONT}
+		}
+		if err := forward.Start(except...); err != nil {
+			return 1, err
+		}
 		if !n.hooks.PIDNS && !o.NoSubreaper {
 			// What the container's processes leave behind comes to this process, not to the host's init.
 			_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
@@ -57,7 +60,7 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 		return 0, nil
 	}
 	log.Flush()
-	return n.foreground(o, signals)
+	return n.foreground(o)
 }
 
 func (n *creation) terminalFits(o *RunOptions) error {
@@ -71,7 +74,7 @@ func (n *creation) terminalFits(o *RunOptions) error {
 }
 
 // foreground stays until the container's program has ended, and removes the container.
-func (n *creation) foreground(o *RunOptions, signals chan os.Signal) (int, error) {
+func (n *creation) foreground(o *RunOptions) (int, error) {
 	n.dir.Unlock() // other verbs may have it: kill, exec, delete --force
 	n.dir = nil
 	var relay *console.Relay
@@ -82,7 +85,7 @@ func (n *creation) foreground(o *RunOptions, signals chan os.Signal) (int, error
 			return 1, err
 		}
 	}
-	go forward(signals, n.process.PIDFD, relay)
+	forward.To(n.process.PIDFD)
 	if n.hooks.Notify {
 		go func() { _ = n.notifyProxy() }()
 	}
@@ -100,21 +103,6 @@ func (n *creation) foreground(o *RunOptions, signals chan os.Signal) (int, error
 		return end.status(), err
 	}
 	return end.status(), nil
-}
-
-// forward passes every signal on to the container's program.
-func forward(signals chan os.Signal, pidfd int, relay *console.Relay) {
-	for s := range signals {
-		sig, ok := s.(unix.Signal)
-		switch {
-		case !ok, sig == unix.SIGCHLD, sig == unix.SIGURG, sig == unix.SIGPIPE:
-			// Our own: children, Go's preemption, a closed terminal.
-		case sig == unix.SIGWINCH && relay != nil:
-			relay.Resize()
-		default:
-			_ = unix.PidfdSendSignal(pidfd, sig, nil, 0)
-		}
-	}
 }
 
 // remove deletes a container whose program has ended, if nobody else has done it already.

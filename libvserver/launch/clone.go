@@ -29,13 +29,37 @@ type cloneArgs struct {
 	cgroup     uint64
 }
 
+// alive keeps the memory of children that share it: nothing tells when they are done with it but their execve.
+var alive []*machine
+
 // cloneAndExecute makes the child and runs the machine in it. Signals stay blocked in the child until the program
 // restores the mask; CLONE_CLEAR_SIGHAND (Linux 5.5) takes Go's handlers away. The calling goroutine must be locked to
 // its thread.
 //
+// A shared child (CLONE_VM) runs in this process's memory, on a stack of its own, beside this process: no page table is
+// copied and no page twice, a third of a millisecond of every launch. The kernel couples processes that share memory in
+// two ways, for which a copy is the better choice, and the caller's: what oom_score_adj the one writes the other gets,
+// and both are killed where one is chosen for lack of memory. A copy also serves where the kernel does not let a process
+// that shares memory enter a time namespace (time_namespaces(7)).
+//
 //go:norace
 //go:noinline
-func cloneAndExecute(m *machine, args *cloneArgs) (pid int, errno syscall.Errno) {
+func cloneAndExecute(m *machine, args *cloneArgs, share bool) (pid int, errno syscall.Errno) {
+	if share && canShare {
+		alive = append(alive, m)
+		m.stack = make([]byte, childStack)
+		args.flags |= unix.CLONE_VM
+		args.stack, args.stackSize = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.stack)))), childStack
+		f := execute
+		pc := **(**uintptr)(unsafe.Pointer(&f))
+		beforeFork()
+		r := cloneShared(args, unsafe.Sizeof(*args), pc, m)
+		afterFork()
+		if n := int(r); n < 0 {
+			return 0, syscall.Errno(-n)
+		}
+		return int(r), 0
+	}
 	beforeFork()
 	r, _, e := syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0, 0, 0, 0)
 	if e == 0 && r == 0 {
@@ -45,3 +69,7 @@ func cloneAndExecute(m *machine, args *cloneArgs) (pid int, errno syscall.Errno)
 	runtime.KeepAlive(m)
 	return int(r), e
 }
+
+// childStack is the size of the stack that a sharing child runs on, in bytes. The linker bounds what nosplit functions
+// use to some 800 bytes.
+const childStack = 16 << 10

@@ -60,7 +60,7 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 		}
 		var errno unix.Errno
 		args := &cloneArgs{flags: unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
-		if pid, errno = cloneAndExecute(m, args); errno != 0 {
+		if pid, errno = cloneAndExecute(m, args, false); errno != 0 {
 			done <- os.NewSyscallError("clone3", errno)
 			return
 		}

@@ -72,6 +72,7 @@ type machine struct {
 	answer  [8]byte
 	// clock, if not 0, is the address of a shared array with a pair of times (CLOCK_MONOTONIC) for each instruction.
 	clock uintptr
+	stack []byte
 }
 
 // execute runs the program. It returns only if the program ends without execve, which compile never makes.

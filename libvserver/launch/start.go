@@ -30,6 +30,8 @@ type Options struct {
 	Listener int
 	// Console is a connected socket for the pty's master, -1 to receive it as an event.
 	Console int
+	// Share lets the child run in the runtime's memory instead of a copy; see cloneAndExecute for when not to.
+	Share bool
 	// Trace takes the time of every instruction: Program.Times.
 	Trace bool
 	// Close is a descriptor that the child closes first thing, -1 for none: the lock on the container, which would
@@ -89,7 +91,7 @@ func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
 
 	do := func() error {
 		runtime.LockOSThread()
-		pid, errno := cloneAndExecute(m, args)
+		pid, errno := cloneAndExecute(m, args, o.Share)
 		if errno != 0 {
 			return &CloneError{Clone: pl.Clone, Errno: errno}
 		}
@@ -97,6 +99,9 @@ func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
 		return nil
 	}
 	var err error
+	if pl.Clone.Has(unix.CLONE_NEWTIME) || pl.Clone.Joins(unix.CLONE_NEWTIME) {
+		o.Share = false
+	}
 	if len(pl.Clone.Join) == 0 && !pl.Clone.Has(unix.CLONE_NEWTIME) {
 		err = do()
 		runtime.UnlockOSThread()

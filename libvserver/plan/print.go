@@ -81,4 +81,3 @@ func (p *Plan) AppendJSON(b []byte) []byte {
 	w.EndObject()
 	return append(w.Bytes(), '\n')
 }
-
