@@ -19,7 +19,14 @@
 // So the child joins by itself: see [Manager.JoinFDs]. The kernel skips the lock for tasks because a thread that
 // moves itself can't change under its own hands (cgroup_procs_write_start in kernel/cgroup/cgroup.c).
 //
-// Figures of this package against the library's are in BENCH.md's terms in bench_test.go.
+// Against the library in a new process (medians of 40, same host, 10 hierarchies, in ms): working out paths 0.08
+// against 0.44; making directories, here with opening tasks, 0.48 against 0.45; three limits 0.06 against 0.07; the
+// default device rules 0.05, of which the library does nothing without its devices package; removing 0.20 against
+// 0.18. On pure version 2 the two are equal (0.14 in all) but for the device filter, 0.18. Of making the directories a
+// third is cpuset's: its first child cgroup on a host has the kernel patch its own code.
+//
+// Limits are written here not for speed but for what the library does not do: errors that name the place in
+// config.json, an update that puts old values back, and no silence about settings it has no file for.
 //
 // # Order
 //
@@ -32,8 +39,9 @@
 // With the systemd driver ([Manager.NeedsPid]) the child is started first and waits while [Manager.ApplyPid] has
 // systemd make a scope around it; Create, Set and JoinFDs then do nothing.
 //
-// A cgroup namespace must be unshared by the child after it has joined: clone3 with CLONE_NEWCGROUP takes the
-// caller's cgroups as the namespace's root even when CLONE_INTO_CGROUP is given with it.
+// A new cgroup namespace has the cgroups of its maker's moment as its root. On pure version 2 clone3 may make it:
+// with CLONE_INTO_CGROUP the kernel takes the new cgroup as the root. Where there are tasks files the child must write
+// them first and unshare then.
 //
 // # What it must not touch
 //
