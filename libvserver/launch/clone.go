@@ -33,8 +33,8 @@ type cloneArgs struct {
 var alive []*machine
 
 // cloneAndExecute makes the child and runs the machine in it. Signals stay blocked in the child until the program
-// restores the mask; CLONE_CLEAR_SIGHAND (Linux 5.5) takes Go's handlers away. The calling goroutine must be locked to
-// its thread.
+// restores the mask; CLONE_CLEAR_SIGHAND (Linux 5.5) takes Go's handlers away. beforeFork keeps the goroutine on its
+// thread until afterFork.
 //
 // A shared child (CLONE_VM) runs in this process's memory, on a stack of its own, beside this process: no page table is
 // copied and no page twice, a third of a millisecond of every launch. The kernel couples processes that share memory in

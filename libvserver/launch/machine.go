@@ -72,7 +72,9 @@ type machine struct {
 	answer  [8]byte
 	// clock, if not 0, is the address of a shared array with a pair of times (CLOCK_MONOTONIC) for each instruction.
 	clock uintptr
+	// stack is that of a child that shares memory, pidfd what clone3(2) returns: both in memory that does not move.
 	stack []byte
+	pidfd int32
 }
 
 // execute runs the program. It returns only if the program ends without execve, which compile never makes.

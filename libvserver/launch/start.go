@@ -80,9 +80,8 @@ func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(o.CgroupFD)
 	}
-	var pidfd int32
-	args.pidfd = uint64(uintptr(unsafe.Pointer(&pidfd)))
 	m := &machine{code: p.prog.code, slot: make([]uintptr, p.prog.slots), reports: uintptr(d.Reports)}
+	args.pidfd = uint64(uintptr(unsafe.Pointer(&m.pidfd)))
 	if o.Trace {
 		if err := p.prog.trace(m); err != nil {
 			return err
@@ -90,12 +89,11 @@ func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
 	}
 
 	do := func() error {
-		runtime.LockOSThread()
 		pid, errno := cloneAndExecute(m, args, o.Share)
 		if errno != 0 {
 			return &CloneError{Clone: pl.Clone, Errno: errno}
 		}
-		p.PID, p.PIDFD = pid, int(pidfd)
+		p.PID, p.PIDFD = pid, int(m.pidfd)
 		return nil
 	}
 	var err error
@@ -104,7 +102,6 @@ func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
 	}
 	if len(pl.Clone.Join) == 0 && !pl.Clone.Has(unix.CLONE_NEWTIME) {
 		err = do()
-		runtime.UnlockOSThread()
 	} else {
 		// A thread that has entered namespaces is not given back: it ends with its goroutine.
 		done := make(chan error)

@@ -7,6 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// cgroupRoot is where hosts mount cgroups.
+const cgroupRoot = "/sys/fs/cgroup"
+
 // CgroupLayout is how the host's cgroups are mounted (cgroups(7)).
 type CgroupLayout struct {
 	// Unified: /sys/fs/cgroup itself is a cgroup2 mount.
@@ -31,10 +34,17 @@ func (b *builder) cgroupMount(s *Mount) {
 	c := b.facts.Cgroup
 	private := b.p.Clone.Has(unix.CLONE_NEWCGROUP)
 	if c.Unified {
-		s.Kind, s.Type, s.Source = MountFS, "cgroup2", "cgroup"
-		s.Data = nil
-		if b.userns || b.facts.EUID != 0 {
-			s.Fallback = "/sys/fs/cgroup"
+		s.Data, s.SuperFlags = nil, nil
+		if private {
+			s.Kind, s.Type, s.Source = MountFS, "cgroup2", "cgroup"
+			if b.userns || b.facts.EUID != 0 {
+				s.Fallback = cgroupRoot
+			}
+		} else {
+			// Without a cgroup namespace of its own the container sees the host's tree, and a bind of the host's mount
+			// is the same thing. To mount it anew from the initial cgroup namespace makes the kernel wait for all
+			// readers of its thread group lock, some ten milliseconds (cgroup_favor_dynmods, since Linux 6.0).
+			s.Kind, s.Type, s.Source, s.FromParent = MountBind, "bind", cgroupRoot, b.userns
 		}
 		b.add(*s)
 		return
