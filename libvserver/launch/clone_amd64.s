@@ -19,6 +19,7 @@ TEXT ·cloneShared(SB),NOSPLIT|NOFRAME,$0-40
 	MOVQ	AX, r+32(FP)
 	RET
 child:
+	SUBQ	$64, SP // fn may spill its argument above its return address
 	XORL	BP, BP
 	MOVQ	R13, AX
 	XORPS	X15, X15

@@ -14,6 +14,7 @@ TEXT ·cloneShared(SB),NOSPLIT|NOFRAME,$0-40
 	MOVD	R0, r+32(FP)
 	RET
 child:
+	SUB	$64, RSP // fn may spill its argument above its frame
 	MOVD	ZR, R29
 	MOVD	R20, R0
 	BL	(R19)
