@@ -15,7 +15,7 @@ func TestNamespaces(t *testing.T) {
 		{n + `+={"type":"mnt"}`, n + `[5].type: unknown namespace type "mnt" (known: cgroup, ipc, mount, network, pid, time, user, uts)`},
 		{n + `+={}`, n + `[5].type: is required`},
 		{n + `+={"type":"PID"}`, n + `[5].type: unknown namespace type "PID" (did you mean "pid"?)`},
-		{n + `+={"type":"pid","path":"/p"}`, n + `[5].type: namespace type "pid" is listed twice`},
+		{n + `+={"type":"pid","path":"/p"}`, n + `[5].type: duplicate namespace type "pid"`},
 		{n + `[0].path="proc/1/ns/pid"`, n + `[0].path: must be an absolute path (got "proc/1/ns/pid")`},
 		{n + `[0].path="/p\u0000"`, n + `[0].path: must not contain a NUL byte (got "/p\x00")`},
 	})

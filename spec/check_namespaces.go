@@ -77,7 +77,7 @@ func (c *checker) namespaces(l *specs.Linux) {
 			c.known(at(path, i, "type"), "namespace type", string(ns.Type), Namespaces())
 		}
 		if c.ns.has(bit) {
-			c.faultAt(at(path, i, "type"), "namespace type "+quote(string(ns.Type))+" is listed twice")
+			c.faultAt(at(path, i, "type"), "duplicate namespace type "+quote(string(ns.Type)))
 		}
 		c.ns |= bit
 		if ns.Path != "" {

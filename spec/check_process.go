@@ -80,7 +80,7 @@ func (c *checker) rlimits(limits []specs.POSIXRlimit) {
 			}
 			c.faultAt(at(path, i, "type"), msg)
 		case seen&(1<<n) != 0:
-			c.faultAt(at(path, i, "type"), quote(l.Type)+" is listed twice")
+			c.faultAt(at(path, i, "type"), "duplicate rlimit "+quote(l.Type))
 		}
 		if ok {
 			seen |= 1 << n

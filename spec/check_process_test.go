@@ -38,7 +38,7 @@ func TestRlimits(t *testing.T) {
 		{`process.rlimits[0].type="nofile"`, `process.rlimits[0].type: unknown rlimit "nofile" (did you mean "RLIMIT_NOFILE"?)`},
 		{`process.rlimits[0].type="RLIMIT_NOFILES"`, `process.rlimits[0].type: unknown rlimit "RLIMIT_NOFILES" (did you mean "RLIMIT_NOFILE"?)`},
 		{`-process.rlimits[0].type`, `process.rlimits[0].type: is required`},
-		{`process.rlimits[1].type="RLIMIT_NOFILE"`, `process.rlimits[1].type: "RLIMIT_NOFILE" is listed twice`},
+		{`process.rlimits[1].type="RLIMIT_NOFILE"`, `process.rlimits[1].type: duplicate rlimit "RLIMIT_NOFILE"`},
 		{`-process.rlimits[0].soft`, `process.rlimits[0].soft: is required`},
 		{`process.rlimits[0].soft=1025`, `process.rlimits[0].soft: must not exceed hard (1025 > 1024)`},
 		{`process.rlimits[0].soft=18446744073709551615 ;; process.rlimits[0].hard=18446744073709551615`, ``},

@@ -16,7 +16,7 @@ type TemplateOptions struct {
 }
 
 // Template returns the config.json that "vsrun spec" writes: what "runc spec"
-// writes, but for the version.
+// writes, but for the version and the host name, which is that of the runtime.
 func Template(o TemplateOptions) []byte {
 	s := templateSpec()
 	if o.CgroupNamespace {
@@ -52,7 +52,7 @@ func templateSpec() *specs.Spec {
 			NoNewPrivileges: true,
 		},
 		Root:     &specs.Root{Path: "rootfs", Readonly: true},
-		Hostname: "runc",
+		Hostname: "vsrun",
 		Mounts: []specs.Mount{
 			{Destination: "/proc", Type: "proc", Source: "proc"},
 			{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},

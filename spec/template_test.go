@@ -11,7 +11,7 @@ import (
 )
 
 // Template writes what runc's "spec" does: compared with the runc of this
-// machine, but for the version and for the inheritable and ambient sets, which
+// machine, but for the version, the host name and the inheritable and ambient sets, which
 // newer versions of runc leave out.
 func TestTemplateAsRunc(t *testing.T) {
 	runc, err := exec.LookPath("runc")
@@ -36,7 +36,7 @@ func TestTemplateAsRunc(t *testing.T) {
 			// runc lists it where cgroup v2 is the only one.
 			CgroupNamespace: listsCgroup(t, text),
 		})
-		want["ociVersion"] = "1.3.0"
+		want["ociVersion"], want["hostname"] = "1.3.0", "vsrun"
 		caps := want["process"].(map[string]any)["capabilities"].(map[string]any)
 		delete(caps, "ambient")
 		delete(caps, "inheritable")
