@@ -186,10 +186,9 @@ func (n *creation) save() error {
 	return n.dir.Save(n.rec)
 }
 
+// start clones the container's process. While that makes its namespaces, the limits are set: it does nothing that they
+// could concern before Load.
 func (n *creation) start() error {
-	if err := n.cg.Set(); err != nil {
-		return err
-	}
 	join, err := n.cg.JoinFDs()
 	if err != nil {
 		return err
@@ -208,13 +207,21 @@ func (n *creation) start() error {
 		}
 		defer unix.Close(o.Console)
 	}
-	if n.process, err = launch.Start(n.plan, o); err != nil {
+	if n.process, err = launch.Begin(n.plan, o); err != nil {
+		return err
+	}
+	n.rec.InitPid = n.process.PID
+	if n.rec.InitStart, err = state.StartTime(n.process.PID); err != nil {
+		return err
+	}
+	if err := n.cg.Set(); err != nil {
+		return err
+	}
+	if err := n.process.Load(); err != nil {
 		return err
 	}
 	n.hooks.Late = n.process.Program().Late()
-	n.rec.InitPid = n.process.PID
-	n.rec.InitStart, err = state.StartTime(n.process.PID)
-	return err
+	return nil
 }
 
 // mayShare tells if the container's process may start in the runtime's memory (launch.Options.Share): not where it would

@@ -61,9 +61,10 @@ type compiler struct {
 // homeSize bounds the home directory that the runtime sends for HOME.
 const homeSize = 4096
 
-// Compile lays out a plan's steps as a program for the child.
-func Compile(steps []plan.Step, d *Descriptors) (*Program, error) {
-	p := &Program{steps: steps, code: make([]insn, 0, 512), what: make([]string, 0, 512)}
+// newCompiler begins a program with what every child does first. Modes are given exactly, so the umask is cleared; the
+// caller's comes back for the program.
+func newCompiler(steps []plan.Step, d *Descriptors) *compiler {
+	p := &Program{steps: steps, code: make([]insn, 0, 768), what: make([]string, 0, 768)}
 	c := &compiler{Program: p, d: d}
 	c.stat, c.statAt = place[unix.Stat_t](p)
 	c.empty = p.cstring("")
@@ -72,23 +73,26 @@ func Compile(steps []plan.Step, d *Descriptors) (*Program, error) {
 	c.howFinal = c.how(unix.O_PATH|unix.O_CLOEXEC|unix.O_NOFOLLOW, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
 	c.howDir = c.how(unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS)
 	c.maskReady, c.chdirDone = p.newSlot(), p.newSlot()
-
-	// Modes are given exactly; the caller's umask comes back for the program.
 	p.step = -1
 	c.umask = p.result(unix.SYS_UMASK, "", val(0))
 	if d.Close >= 0 {
 		p.call(unix.SYS_CLOSE, "", val(d.Close))
 	}
-	for i, s := range steps {
-		p.step = i
+	return c
+}
+
+// plan compiles the steps.
+func (c *compiler) plan() error {
+	for i, s := range c.Program.steps {
+		c.step = i
 		if err := c.compile(s); err != nil {
-			return nil, fmt.Errorf("%s: %s: %w", s.At(), s, err)
+			return fmt.Errorf("%s: %s: %w", s.At(), s, err)
 		}
 		if _, ok := s.(plan.Mount); ok {
 			c.dirs = nil
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func (c *compiler) compile(s plan.Step) error {

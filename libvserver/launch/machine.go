@@ -19,7 +19,7 @@ const (
 	opSet          // slot out = arg[0] (or the slot it names)
 	opStore        // the uint32 at address arg[0] = arg[1]
 	opTell         // send message kind arg[0] with value arg[1]
-	opAwait        // send message kind arg[0] with value arg[1], then read the answer into arg[2] (arg[3] bytes)
+	opAwait        // send message kind arg[0] (0: none) with value arg[1], then read the answer into arg[2] (arg[3] bytes)
 	opReady        // wait for start's connection on listener arg[0]; from here on it is told of failures
 )
 
@@ -200,8 +200,10 @@ func tell(m *machine, kind, pc, errno, value uint32) syscall.Errno {
 //go:norace
 //go:noinline
 func await(m *machine, in *insn, pc int) syscall.Errno {
-	if e := tell(m, uint32(in.arg[0]), uint32(pc), 0, uint32(value(m, in, 1))); e != 0 {
-		exit()
+	if in.arg[0] != 0 {
+		if e := tell(m, uint32(in.arg[0]), uint32(pc), 0, uint32(value(m, in, 1))); e != 0 {
+			exit()
+		}
 	}
 	buf, n := in.arg[2], in.arg[3]
 	if n == 0 {

@@ -18,6 +18,8 @@ type Process struct {
 	PIDFD   int // close-on-exec; -1 on kernels that gave none
 	reports int
 	prog    *Program
+	c       *compiler // until Load
+	m       *machine
 }
 
 // Options say how a plan is carried out.
@@ -39,40 +41,44 @@ type Options struct {
 	Close int
 }
 
-// Start clones a child that carries out the plan. What it has opened for the child is closed when it returns.
-func Start(pl *plan.Plan, o *Options) (*Process, error) {
+// Begin clones the child. Its program is only loaded by Load: meanwhile a child that shares memory makes its new
+// namespaces, most of all the network namespace, which takes the kernel a third of a millisecond, while the caller goes on
+// with its own preparations. What was opened for the child alone is closed when Begin returns.
+func Begin(pl *plan.Plan, o *Options) (*Process, error) {
 	d := &Descriptors{Listener: o.Listener, Console: o.Console, CgroupTasks: o.CgroupTasks, Close: o.Close}
 	defer d.close()
 	if err := d.open(pl); err != nil {
 		return nil, err
 	}
-	var pair [2]int
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
+	defer unix.Close(pair[1])
 	d.Reports = pair[1]
-	prog, err := Compile(pl.Steps, d)
-	if err != nil {
-		unix.Close(pair[0])
-		unix.Close(pair[1])
-		return nil, err
-	}
-	p := &Process{PIDFD: -1, reports: pair[0], prog: prog}
-	err = p.clone(pl, d, o)
-	unix.Close(pair[1])
-	if err != nil {
+	p := &Process{PIDFD: -1, reports: pair[0], c: newCompiler(pl.Steps, d)}
+	p.prog = p.c.Program
+	if err := p.begin(pl, d, o); err != nil {
 		unix.Close(pair[0])
 		return nil, err
 	}
 	return p, nil
 }
 
-func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
+func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	args := &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
+	share := o.Share && canShare && !o.Trace && !pl.Clone.Has(unix.CLONE_NEWTIME) && !pl.Clone.Joins(unix.CLONE_NEWTIME)
+	later := uintptr(0)
+	if share && !pl.Clone.Has(unix.CLONE_NEWUSER) {
+		later = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNS
+	}
+	unshare := uintptr(0)
 	for _, n := range pl.Clone.New {
-		// The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
-		if n.Flag != unix.CLONE_NEWCGROUP && n.Flag != unix.CLONE_NEWTIME {
+		switch {
+		case n.Flag&later != 0:
+			unshare |= n.Flag
+		case n.Flag != unix.CLONE_NEWCGROUP && n.Flag != unix.CLONE_NEWTIME:
+			// The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
 			args.flags |= uint64(n.Flag)
 		}
 	}
@@ -80,26 +86,31 @@ func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(o.CgroupFD)
 	}
-	m := &machine{code: p.prog.code, slot: make([]uintptr, p.prog.slots), reports: uintptr(d.Reports)}
-	args.pidfd = uint64(uintptr(unsafe.Pointer(&m.pidfd)))
+	if share {
+		if unshare != 0 {
+			p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
+		}
+		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
+	} else if err := p.compile(); err != nil {
+		return err
+	}
+	p.m = &machine{reports: uintptr(d.Reports)}
+	p.publish()
+	args.pidfd = uint64(uintptr(unsafe.Pointer(&p.m.pidfd)))
 	if o.Trace {
-		if err := p.prog.trace(m); err != nil {
+		if err := p.prog.trace(p.m); err != nil {
 			return err
 		}
 	}
-
 	do := func() error {
-		pid, errno := cloneAndExecute(m, args, o.Share)
+		pid, errno := cloneAndExecute(p.m, args, share)
 		if errno != 0 {
 			return &CloneError{Clone: pl.Clone, Errno: errno}
 		}
-		p.PID, p.PIDFD = pid, int(m.pidfd)
+		p.PID, p.PIDFD = pid, int(p.m.pidfd)
 		return nil
 	}
 	var err error
-	if pl.Clone.Has(unix.CLONE_NEWTIME) || pl.Clone.Joins(unix.CLONE_NEWTIME) {
-		o.Share = false
-	}
 	if len(pl.Clone.Join) == 0 && !pl.Clone.Has(unix.CLONE_NEWTIME) {
 		err = do()
 	} else {
@@ -118,6 +129,44 @@ func (p *Process) clone(pl *plan.Plan, d *Descriptors, o *Options) error {
 	runtime.KeepAlive(p.prog)
 	return err
 }
+
+// Load gives the child the rest of its program, and lets it go on. It is to be called once; a child that has its program
+// already has not waited for it.
+func (p *Process) Load() error {
+	if p.c == nil {
+		return nil
+	}
+	if err := p.compile(); err != nil {
+		return err
+	}
+	p.publish()
+	// A child that could not make its namespaces is gone, and has said so: Next tells.
+	if err := p.Continue(""); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
+		return err
+	}
+	return nil
+}
+
+func (p *Process) compile() error {
+	c := p.c
+	p.c = nil
+	return c.plan()
+}
+
+// publish shows the machine the program as far as it has got. The child, if there is one, waits in a system call and
+// reads all of it anew after that; what it has read from before stays alive.
+func (p *Process) publish() {
+	m := p.m
+	if m.code != nil {
+		retired = append(retired, m.code)
+	}
+	slots := make([]uintptr, p.prog.slots)
+	copy(slots, m.slot)
+	m.slot, m.code = slots, p.prog.code
+}
+
+// retired are the beginnings of programs that a child may still point into.
+var retired [][]insn
 
 const cloneIntoCgroup = 0x200000000 // CLONE_INTO_CGROUP, linux/sched.h
 
