@@ -29,6 +29,8 @@ type cloneArgs struct {
 	cgroup     uint64
 }
 
+const sizeofCloneArgs = unsafe.Sizeof(cloneArgs{})
+
 // alive keeps the memory of children that share it: nothing tells when they are done with it but their execve.
 var alive []*machine
 
@@ -41,10 +43,39 @@ var alive []*machine
 // two ways, for which a copy is the better choice, and the caller's: what oom_score_adj the one writes the other gets,
 // and both are killed where one is chosen for lack of memory. A copy also serves where the kernel does not let a process
 // that shares memory enter a time namespace (time_namespaces(7)).
+func cloneAndExecute(m *machine, args *cloneArgs, share bool) (pid int, errno syscall.Errno) {
+	return cloneJoined(m, args, share, &joinArgs{pidns: -1, self: -1})
+}
+
+// joinArgs are for a child in the pid namespace of another process: pidns is a pidfd of that one, self one of this
+// process, by which its thread comes back. errno says why it could not be joined.
+type joinArgs struct {
+	pidns, self int
+	errno       syscall.Errno
+}
+
+//go:nosplit
+//go:norace
+func (j *joinArgs) enter() bool {
+	if j.pidns >= 0 {
+		_, _, j.errno = syscall.RawSyscall6(unix.SYS_SETNS, uintptr(j.pidns), unix.CLONE_NEWPID, 0, 0, 0, 0)
+	}
+	return j.errno == 0
+}
+
+//go:nosplit
+//go:norace
+func (j *joinArgs) leave() {
+	if j.pidns >= 0 {
+		syscall.RawSyscall6(unix.SYS_SETNS, uintptr(j.self), unix.CLONE_NEWPID, 0, 0, 0, 0)
+	}
+}
+
+// cloneJoined is cloneAndExecute for a child in another pid namespace.
 //
 //go:norace
 //go:noinline
-func cloneAndExecute(m *machine, args *cloneArgs, share bool) (pid int, errno syscall.Errno) {
+func cloneJoined(m *machine, args *cloneArgs, share bool, join *joinArgs) (pid int, errno syscall.Errno) {
 	if share && canShare {
 		alive = append(alive, m)
 		m.stack = make([]byte, childStack)
@@ -53,17 +84,26 @@ func cloneAndExecute(m *machine, args *cloneArgs, share bool) (pid int, errno sy
 		f := execute
 		pc := **(**uintptr)(unsafe.Pointer(&f))
 		beforeFork()
-		r := cloneShared(args, unsafe.Sizeof(*args), pc, m)
+		var r uintptr
+		if join.enter() {
+			r = cloneShared(args, unsafe.Sizeof(*args), pc, m)
+			join.leave()
+		}
 		afterFork()
 		if n := int(r); n < 0 {
 			return 0, syscall.Errno(-n)
 		}
 		return int(r), 0
 	}
+	var r uintptr
+	var e syscall.Errno
 	beforeFork()
-	r, _, e := syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0, 0, 0, 0)
-	if e == 0 && r == 0 {
-		execute(m)
+	if join.enter() {
+		r, _, e = syscall.RawSyscall6(unix.SYS_CLONE3, uintptr(unsafe.Pointer(args)), unsafe.Sizeof(*args), 0, 0, 0, 0)
+		if e == 0 && r == 0 {
+			execute(m)
+		}
+		join.leave()
 	}
 	afterFork()
 	runtime.KeepAlive(m)

@@ -29,6 +29,10 @@ type Descriptors struct {
 	Sources map[int]int
 	// Close is closed first thing.
 	Close int
+	// Init is a pidfd of the first process of the container to join, Root its root directory; see Target.
+	Init, Root int
+	// PIDInside: the pid namespace is joined by the child.
+	PIDInside bool
 	// SignalMask is what the program starts with.
 	SignalMask uint64
 }
@@ -107,6 +111,12 @@ func (c *compiler) compile(s plan.Step) error {
 		c.call(unix.SYS_SETRESUID, "setresuid", val(0), val(0), val(0))
 	case plan.JoinCgroup:
 		c.joinCgroup(s)
+	case plan.JoinContainer:
+		c.joinContainer(s)
+	case plan.EnterRoot:
+		c.enterRoot()
+	case plan.Tell:
+		c.emit(opTell, s.String(), val(kindStage+uint32(s.Stage)), val(0))
 	case plan.NewSession:
 		// A session leader already (the engine's own doing) is as good.
 		c.ignore(c.call(unix.SYS_SETSID, "setsid"), unix.EPERM)

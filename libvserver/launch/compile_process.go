@@ -27,7 +27,10 @@ func (c *compiler) process(s plan.Step) error {
 		}
 		c.call(unix.SYS_SET_MEMPOLICY, "set_mempolicy", val(s.Mode), val(mask), val(n))
 	case plan.Affinity:
-		c.call(unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity", val(0), val(8*len(s.Mask)), val(c.words(s.Mask)))
+		i := c.call(unix.SYS_SCHED_SETAFFINITY, "sched_setaffinity", val(0), val(8*len(s.Mask)), val(c.words(s.Mask)))
+		if s.Origin == plan.Default {
+			c.ignore(i, anyErrno)
+		}
 	case plan.Personality:
 		c.call(unix.SYS_PERSONALITY, "personality", val(s.Domain))
 	case plan.NoNewPrivileges:
@@ -234,23 +237,7 @@ const notInPath = "executable file not found in $PATH"
 
 // closeFDs leaves 0 to 2, the preserved ones and the two that the child still needs. All of them are close-on-exec.
 func (c *compiler) closeFDs(s plan.CloseFDs) {
-	keep := []int{c.d.Reports}
-	if c.d.Listener >= 0 {
-		keep = append(keep, c.d.Listener)
-	}
-	if len(keep) == 2 && keep[0] > keep[1] {
-		keep[0], keep[1] = keep[1], keep[0]
-	}
-	from := 3 + s.Preserve
-	for _, fd := range keep {
-		if fd > from {
-			c.call(unix.SYS_CLOSE_RANGE, "close_range", val(from), val(fd-1), val(0))
-		}
-		if fd >= from {
-			from = fd + 1
-		}
-	}
-	c.call(unix.SYS_CLOSE_RANGE, "close_range", val(from), val(uint32(0xffffffff)), val(0))
+	c.closeFrom(3+s.Preserve, 0, c.d.Reports, c.d.Listener)
 }
 
 // seccomp loads the filter; from here on only execve is called, and on its failure write and exit_group.

@@ -24,6 +24,11 @@ type Event struct {
 // Next waits for the child's next word: a stage, a StepError, or io.EOF when its program runs or it is dead.
 func (p *Process) Next() (Event, error) {
 	m, fd, err := receive(p.reports)
+	if err == nil && m.Kind == kindForked {
+		if err = p.forked(int(m.Value)); err == nil {
+			m, fd, err = receive(p.reports)
+		}
+	}
 	if err != nil {
 		return Event{FD: -1}, err
 	}

@@ -60,6 +60,7 @@ const messageSize = int(unsafe.Sizeof(message{}))
 // Kinds of message. Stages (Await) use the numbers from kindStage on.
 const (
 	kindFailed = 1
+	kindForked = 2 // the program goes on in a child, whose pid is the value
 	kindStage  = 16
 )
 

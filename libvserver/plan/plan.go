@@ -17,6 +17,8 @@ type Plan struct {
 	Rootfs string
 	// RootReadonly, Console and Hooks say what the caller has to prepare.
 	Console Terminal
+	// Affinity are the CPUs that the runtime's thread is to run on while it clones, a bit each; nil: as they are.
+	Affinity []uint64
 	// Stages are the points at which the container's process waits for the runtime, in order.
 	Stages []Stage
 }
@@ -67,8 +69,10 @@ const (
 	StageStart
 	// StageListener: the seccomp notify descriptor is handed over.
 	StageListener
+	// StageExec: the program is next (exec).
+	StageExec
 )
 
-var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener"}
+var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program"}
 
 func (s Stage) String() string { return stageNames[s] }

@@ -76,22 +76,33 @@ func (b *builder) process() {
 	if b.s.Hooks != nil && len(b.s.Hooks.StartContainer) > 0 {
 		b.await("hooks.startContainer", StageStart)
 	}
+	b.lastLimits(p)
+	b.seccomp()
+	b.add(Exec{Origin: "process.args", Args: p.Args, Env: env, Home: ask})
+}
+
+// lastLimits are those that would have been in the way before.
+func (b *builder) lastLimits(p *specs.Process) {
 	for i := range p.Rlimits {
 		if p.Rlimits[i].Type == "RLIMIT_NOFILE" {
 			b.rlimit(at1("process.rlimits", i), &p.Rlimits[i], true)
 		}
 	}
-	if seccomp {
-		notify := false
-		for i := range b.linux.Seccomp.Syscalls {
-			notify = notify || b.linux.Seccomp.Syscalls[i].Action == specs.ActNotify
-		}
-		b.add(Seccomp{Origin: "linux.seccomp", Notify: notify})
-		if notify {
-			b.await("linux.seccomp.listenerPath", StageListener)
-		}
+}
+
+// seccomp loads the filter, if there is one, and hands over its notify descriptor.
+func (b *builder) seccomp() {
+	if b.linux.Seccomp == nil {
+		return
 	}
-	b.add(Exec{Origin: "process.args", Args: p.Args, Env: env, Home: ask})
+	notify := false
+	for i := range b.linux.Seccomp.Syscalls {
+		notify = notify || b.linux.Seccomp.Syscalls[i].Action == specs.ActNotify
+	}
+	b.add(Seccomp{Origin: "linux.seccomp", Notify: notify})
+	if notify {
+		b.await("linux.seccomp.listenerPath", StageListener)
+	}
 }
 
 func (b *builder) terminalWithoutMounts(p *specs.Process) {

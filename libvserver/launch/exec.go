@@ -1,0 +1,124 @@
+package launch
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/plan"
+)
+
+// Target is the running container that a process joins.
+type Target struct {
+	// Init is a pidfd of the container's first process.
+	Init int
+	// Root is its root directory, -1 where the mount namespace brings it.
+	Root int
+	// Namespaces are those to join, as CLONE_NEW* flags.
+	Namespaces uintptr
+	// Unprivileged: the runtime has privileges in the container's user namespace alone, so that its thread can't join the
+	// pid namespace beforehand.
+	Unprivileged bool
+}
+
+// Join clones a child that carries out a plan of plan.BuildExec in the container t. Of the options it takes those that
+// concern an exec; what fails for the cgroup is a *CloneError.
+func Join(pl *plan.Plan, o *Options, t *Target) (*Process, error) {
+	d := &Descriptors{Console: o.Console, CgroupTasks: o.CgroupTasks, Listener: -1, Close: -1,
+		Init: t.Init, Root: t.Root, PIDInside: t.Unprivileged}
+	defer d.close()
+	if err := d.open(pl); err != nil {
+		return nil, err
+	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	defer unix.Close(pair[1])
+	d.Reports = pair[1]
+	c := newCompiler(pl.Steps, d)
+	p := &Process{PIDFD: -1, reports: pair[0], prog: c.Program, m: &machine{reports: uintptr(d.Reports)}}
+	if err = c.plan(); err == nil {
+		p.publish()
+		err = p.join(pl, o, t)
+	}
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Process) join(pl *plan.Plan, o *Options, t *Target) (err error) {
+	args := &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
+	args.pidfd = uint64(uintptr(unsafe.Pointer(&p.m.pidfd)))
+	if o.CgroupFD >= 0 {
+		args.flags |= cloneIntoCgroup
+		args.cgroup = uint64(o.CgroupFD)
+	}
+	if o.Trace {
+		if err := p.prog.trace(p.m); err != nil {
+			return err
+		}
+	}
+	in := joinArgs{pidns: -1, self: -1}
+	if t.Namespaces&unix.CLONE_NEWPID != 0 && !t.Unprivileged {
+		in.pidns = t.Init
+		if in.self, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
+			return os.NewSyscallError("pidfd_open", err)
+		}
+		defer unix.Close(in.self)
+	}
+	// A child that shares memory may not enter a time namespace, nor fork in it.
+	share := o.Share && !o.Trace && !t.Unprivileged && t.Namespaces&unix.CLONE_NEWTIME == 0
+	do := func() error {
+		if !t.Unprivileged {
+			// The child is born as a process that can't be traced. Without privileges that would take /proc/self from it.
+			_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+			if !share {
+				defer func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }()
+			}
+		}
+		pid, errno := cloneJoined(p.m, args, share, &in)
+		switch {
+		case in.errno != 0:
+			return fmt.Errorf("join the container's pid namespace: setns: %w", in.errno)
+		case errno != 0:
+			return &CloneError{Clone: pl.Clone, Errno: errno}
+		}
+		p.PID, p.PIDFD = pid, int(p.m.pidfd)
+		return nil
+	}
+	if pl.Affinity == nil {
+		err = do()
+	} else {
+		// The child inherits the CPUs of the thread that clones it. The thread ends with its goroutine.
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread()
+			if _, _, e := unix.RawSyscall(unix.SYS_SCHED_SETAFFINITY, 0, uintptr(8*len(pl.Affinity)), uintptr(unsafe.Pointer(&pl.Affinity[0]))); e != 0 {
+				done <- fmt.Errorf("process.execCPUAffinity.initial: sched_setaffinity: %w", e)
+				return
+			}
+			done <- do()
+		}()
+		err = <-done
+	}
+	runtime.KeepAlive(p.prog)
+	return err
+}
+
+// forked takes the process that a child has gone on in for the child.
+func (p *Process) forked(pid int) error {
+	fd, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	_, err = unix.Wait4(p.PID, nil, 0, nil)
+	unix.Close(p.PIDFD)
+	p.PID, p.PIDFD = pid, fd
+	return os.NewSyscallError("wait4", err)
+}
