@@ -33,6 +33,9 @@ func (m *Manager) enableControllers(d *dir) {
 		control := d.path[:end] + "/cgroup.subtree_control"
 		if err := writeFile(control, line[1:]); err != nil {
 			for c := range strings.FieldsSeq(line) {
+				if err == unix.EBUSY && !m.worthThreading(c[1:]) {
+					continue
+				}
 				_ = writeFile(control, c) // not all may be turned on: then as many as may
 			}
 		}
@@ -43,6 +46,31 @@ func (m *Manager) enableControllers(d *dir) {
 		end += 1 + i
 	}
 	unthread(d, m.writes)
+}
+
+// isDomain reports whether a controller works on whole processes only, so that it can't be on in a cgroup that holds
+// some and has cgroups below it (cgroups(7), "no internal processes").
+func isDomain(ctl string) bool {
+	switch ctl {
+	case "memory", "io", "hugetlb", "rdma", "misc":
+		return true
+	}
+	return false
+}
+
+// worthThreading reports whether a controller should be turned on in a cgroup that holds processes. The kernel allows
+// it for those that work on threads, but then makes the cgroup the root of a threaded subtree, with which not all
+// programs cope. So it is done only for limits that need it, and if no limit needs a controller that can't be there.
+func (m *Manager) worthThreading(ctl string) bool {
+	asked := false
+	for i := range m.writes {
+		c := strings.TrimPrefix(m.writes[i].ctl, unifiedPrefix)
+		if isDomain(c) {
+			return false
+		}
+		asked = asked || c == ctl
+	}
+	return asked
 }
 
 // satisfied reports whether a list of controllers holds the common ones and all that the limits need.
@@ -81,8 +109,7 @@ func unthread(d *dir, ws []write) {
 		return
 	}
 	for i := range ws {
-		switch strings.TrimPrefix(ws[i].ctl, unifiedPrefix) {
-		case "memory", "io", "hugetlb", "rdma", "misc":
+		if isDomain(strings.TrimPrefix(ws[i].ctl, unifiedPrefix)) {
 			return
 		}
 	}

@@ -191,3 +191,17 @@ func read(t *testing.T, path string) string {
 }
 
 func exists(path string) bool { return unix.Access(path, unix.F_OK) == nil }
+
+// blockDevice returns a block device of the host as "8:0" and as two members of JSON.
+func blockDevice(t *testing.T) (dev, members string) {
+	t.Helper()
+	names, _ := os.ReadDir("/sys/block")
+	for _, n := range names {
+		if dev := read(t, "/sys/block/"+n.Name()+"/dev"); dev != "" {
+			major, minor, _ := strings.Cut(dev, ":")
+			return dev, `"major":` + major + `,"minor":` + minor
+		}
+	}
+	t.Skip("needs a block device")
+	return "", ""
+}

@@ -70,10 +70,15 @@ func (m *Manager) putOne(w *write, undo *undoLog) error {
 		return e
 	}
 	path := d.path + "/" + w.file
+	kept := 0
 	if undo != nil {
+		kept = len(undo.old)
 		undo.save(path, w)
 	}
 	err := writeFile(path, w.val)
+	if err != nil && undo != nil && !strings.Contains(w.val, "\n") {
+		undo.old = undo.old[:kept] // refused, so nothing has changed
+	}
 	switch {
 	case err == nil,
 		err == unix.ENOENT && w.flag&optional != 0,
