@@ -7,7 +7,10 @@ COMMIT  ?= $(shell git rev-parse --short=12 HEAD 2>/dev/null || echo unknown)
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 TAGS    = netgo,osusergo
-LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT)
+LIBSECCOMP ?= $(shell pkg-config --modversion libseccomp 2>/dev/null)
+LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.libseccomp=$(LIBSECCOMP)
+# The executable's entry point protects the binary before Go starts: see libvserver/guard.
+ENTRY   = $(if $(filter amd64 arm64,$(shell go env GOARCH)),-E github.com/vsrun/vsrun/libvserver/guard.entry)
 HELPER  = libvserver/helper/bin/vsrun-helper
 SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_test.go' 2>/dev/null)
 ARGS    ?=
@@ -25,7 +28,7 @@ $(HELPER): $(wildcard libvserver/helper/cmd/*.go) go.mod go.sum Makefile
 
 vsrun: $(HELPER) $(SOURCES) go.mod go.sum Makefile
 	@contrib/need go
-	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o $@ .
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS) $(ENTRY)' -o $@ .
 
 run: vsrun ## show a container's life, from create to delete, as root
 	@contrib/need busybox
