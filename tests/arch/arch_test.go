@@ -159,7 +159,7 @@ func TestLaunchKnowsNoSpec(t *testing.T) {
 // What must not be linked into the hot binary: each of these costs time or
 // memory at every start, or is the wrong tool in a runtime.
 var banned = []string{"net", "net/http", "net/netip", "encoding/json", "encoding/gob", "encoding/xml", "text/template",
-	"html/template", "regexp", "os/user", "os/exec", "runtime/cgo", "go/parser", "plugin", "testing", "flag",
+	"html/template", "regexp", "os/user", "os/exec", "runtime/cgo", "go/parser", "plugin", "testing",
 	"github.com/sirupsen/logrus", "github.com/urfave/cli/v2", "github.com/seccomp/libseccomp-golang",
 	"github.com/coreos/go-systemd/v22/dbus", "github.com/godbus/dbus/v5", "github.com/cilium/ebpf",
 	"github.com/opencontainers/selinux/go-selinux"}

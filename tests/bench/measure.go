@@ -59,17 +59,18 @@ func (b *bench) rows() []struct {
 		}
 		return c
 	}
-	id := func(round int) string { return b.id(strconv.Itoa(round)) }
-	living := b.id("living")
+	// An id is also the name of a cgroup: no two runtimes may share one.
+	id := func(s *subject, round int) string { return b.id(s.name + strconv.Itoa(round)) }
+	living := func(s *subject) string { return b.id(s.name + "-living") }
 	alive := func(s *subject) column {
 		return column{
-			setup: func() error { return b.do(oci(s, "create", "--bundle", b.bundle(), living)) },
-			after: func() error { return b.do(oci(s, "delete", "--force", living)) },
+			setup: func() error { return b.do(oci(s, "create", "--bundle", b.bundle(), living(s))) },
+			after: func() error { return b.do(oci(s, "delete", "--force", living(s))) },
 		}
 	}
 
 	run := each(func(s *subject) column {
-		return column{calls: func(n int) []call { return []call{oci(s, "run", "--bundle", b.bundle(), id(n))} }}
+		return column{calls: func(n int) []call { return []call{oci(s, "run", "--bundle", b.bundle(), id(s, n))} }}
 	})
 	if p, err := exec.LookPath("unshare"); err == nil {
 		run = append(run, column{name: "unshare", calls: func(int) []call {
@@ -87,18 +88,18 @@ func (b *bench) rows() []struct {
 		{"run of /bin/true", run},
 		{"create + start + delete --force", each(func(s *subject) column {
 			return column{calls: func(n int) []call {
-				return []call{oci(s, "create", "--bundle", b.bundle(), id(n)), oci(s, "start", id(n)),
-					oci(s, "delete", "--force", id(n))}
+				return []call{oci(s, "create", "--bundle", b.bundle(), id(s, n)), oci(s, "start", id(s, n)),
+					oci(s, "delete", "--force", id(s, n))}
 			}}
 		})},
 		{"state", each(func(s *subject) column {
 			c := alive(s)
-			c.calls = func(int) []call { return []call{oci(s, "state", living)} }
+			c.calls = func(int) []call { return []call{oci(s, "state", living(s))} }
 			return c
 		})},
 		{"exec of /bin/true", each(func(s *subject) column {
 			c := alive(s)
-			c.calls = func(int) []call { return []call{oci(s, "exec", living, "/bin/true")} }
+			c.calls = func(int) []call { return []call{oci(s, "exec", living(s), "/bin/true")} }
 			return c
 		})},
 		{"--version", version},
@@ -146,7 +147,9 @@ func (b *bench) measure(only string) ([]row, error) {
 		}
 		for i, c := range cols {
 			if c.after != nil {
-				_ = c.after()
+				if err := c.after(); err != nil {
+					b.note("%s: afterwards: %v", r.title, err)
+				}
 			}
 			if dropped[i] != nil {
 				b.note("%s: no figure for %s: %v", r.title, c.name, dropped[i])

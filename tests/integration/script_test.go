@@ -78,6 +78,7 @@ func params(dir string, files []string, layout string) testscript.Params {
 		Files:               files,
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		ContinueOnError:     os.Getenv("VSRUN_TEST_CONTINUE") != "",
 		Cmds:                commands,
 		Condition:           func(c string) (bool, error) { return condition(c, layout) },
 		Setup: func(env *testscript.Env) error {
