@@ -1,26 +1,28 @@
-package nofile
+package nofile_test
 
 import (
 	"os"
 	"os/exec"
 	"strings"
 	"testing"
+
+	"github.com/vsrun/vsrun/libvserver/host/nofile"
 )
 
-func TestBeforeOS(t *testing.T) {
+func TestBeforeSyscall(t *testing.T) {
 	if os.Getenv("NOFILE_CHILD") != "" {
-		if Original.Cur != 123 {
-			t.Fatalf("Original.Cur = %d, want the 123 that the shell has set", Original.Cur)
+		if nofile.Original.Cur != 123 {
+			t.Fatalf("nofile.Original.Cur = %d, want the 123 that the shell has set", nofile.Original.Cur)
 		}
-		if !Raised() {
+		if !nofile.Raised() {
 			t.Error("Raised() = false")
 		}
 		return
 	}
-	cmd := exec.Command("/bin/sh", "-c", `ulimit -S -n 123 && exec "$0" -test.run TestBeforeOS -test.v`, os.Args[0])
+	cmd := exec.Command("/bin/sh", "-c", `ulimit -S -n 123 && exec "$0" -test.run TestBeforeSyscall -test.v`, os.Args[0])
 	cmd.Env = append(os.Environ(), "NOFILE_CHILD=1")
 	out, err := cmd.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: TestBeforeOS") {
+	if err != nil || !strings.Contains(string(out), "--- PASS: TestBeforeSyscall") {
 		t.Fatalf("%v\n%s", err, out)
 	}
 }

@@ -1,0 +1,13 @@
+#include "textflag.h"
+
+#define SYS_PRLIMIT64 302
+#define RLIMIT_NOFILE 7
+
+TEXT ·getrlimit(SB),NOSPLIT,$0-8
+	XORL	DI, DI
+	MOVL	$RLIMIT_NOFILE, SI
+	XORL	DX, DX
+	MOVQ	l+0(FP), R10
+	MOVL	$SYS_PRLIMIT64, AX
+	SYSCALL
+	RET

@@ -1,0 +1,13 @@
+#include "textflag.h"
+
+#define SYS_PRLIMIT64 261
+#define RLIMIT_NOFILE 7
+
+TEXT ·getrlimit(SB),NOSPLIT,$0-8
+	MOVD	ZR, R0
+	MOVD	$RLIMIT_NOFILE, R1
+	MOVD	ZR, R2
+	MOVD	l+0(FP), R3
+	MOVD	$SYS_PRLIMIT64, R8
+	SVC
+	RET
