@@ -195,21 +195,42 @@ func (r *Relay) awaitForeground() {
 	}
 }
 
-// endInput tells the container's program that its input has ended, as a user
-// at a terminal would, by Ctrl-D: one pushes an unfinished line, one ends.
+// endInput tells the container's programs that there is no more input, as a
+// user at a terminal would: by Ctrl-D. It counts only when what came before has
+// been read, and, as the end of a file does, for each program that reads on. A
+// program that reads single keys may take it for anything, so those get few.
 func (r *Relay) endInput(last byte) {
-	var eof []byte
-	control(r.master, func(fd int) {
-		t, err := unix.IoctlGetTermios(fd, unix.TCGETS)
-		if err != nil || t.Cc[unix.VEOF] == 0 {
+	peer := -1
+	control(r.master, func(fd int) { peer = openPeer(fd) })
+	if peer < 0 {
+		return
+	}
+	defer unix.Close(peer)
+	const longest = time.Second
+	for keys, pause := 0, 10*time.Millisecond; keys < 5; pause = min(2*pause, longest) {
+		fds := []unix.PollFd{{Fd: int32(peer), Events: unix.POLLIN}}
+		n, err := unix.Poll(fds, 0)
+		if n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0 {
 			return
 		}
-		eof = append(eof, t.Cc[unix.VEOF])
-		if last != '\n' {
-			eof = append(eof, t.Cc[unix.VEOF])
+		if n == 0 && err == nil { // all has been read
+			t, err := unix.IoctlGetTermios(peer, unix.TCGETS)
+			if err != nil || t.Cc[unix.VEOF] == 0 {
+				return
+			}
+			eof := []byte{t.Cc[unix.VEOF]}
+			if t.Lflag&unix.ICANON == 0 {
+				keys++
+			} else if last != '\n' {
+				eof = append(eof, eof[0]) // the first one pushes the unfinished line
+			}
+			last = '\n'
+			if _, err := r.master.Write(eof); err != nil {
+				return
+			}
 		}
-	})
-	_, _ = r.master.Write(eof)
+		time.Sleep(pause)
+	}
 }
 
 // copyOutput copies what the container's programs write until Close.

@@ -212,7 +212,8 @@ func TestCloseEnds(t *testing.T) {
 	_ = unix.IoctlSetInt(int(master.Fd()), unix.TCFLSH, unix.TCIOFLUSH) // let the writer go
 }
 
-// TestInputEnds: the end of a pipe or a file is one to the container's program.
+// TestInputEnds: the end of a pipe or a file is one to the container's programs,
+// to each of them.
 func TestInputEnds(t *testing.T) {
 	for _, input := range []string{"line\n", "no newline", ""} {
 		master, slave, _ := openPTY(t)
@@ -221,17 +222,33 @@ func TestInputEnds(t *testing.T) {
 		relay(t, master, in, out, out)
 		write(t, feed, input)
 		feed.Close()
-		var got []byte
-		within(t, "read to the end", func() {
-			var err error
-			if got, err = io.ReadAll(slave); err != nil {
-				t.Error(err)
+		for _, want := range []string{input, ""} {
+			var got []byte
+			within(t, "read to the end", func() {
+				var err error
+				if got, err = io.ReadAll(slave); err != nil {
+					t.Error(err)
+				}
+			})
+			if string(got) != want {
+				t.Errorf("got %q, want %q", got, want)
 			}
-		})
-		if string(got) != input {
-			t.Errorf("got %q, want %q", got, input)
 		}
 	}
+}
+
+// TestInputEndsLate: a shell that switches to reading single keys after the input
+// has come, which makes the kernel forget an end that is pending, still sees it.
+func TestInputEndsLate(t *testing.T) {
+	master, slave, _ := openPTY(t)
+	in, feed := pipe(t)
+	_, out := pipe(t)
+	relay(t, master, in, out, out)
+	write(t, feed, "line\n")
+	feed.Close()
+	time.Sleep(50 * time.Millisecond)
+	makeProgramRaw(t, slave)
+	expect(t, slave, "line\n\x04")
 }
 
 // TestBothWays: much input and much output at once do not block each other.

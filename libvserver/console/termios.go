@@ -53,3 +53,13 @@ func copySize(to, from int) {
 		_ = unix.IoctlSetWinsize(to, unix.TIOCSWINSZ, ws) // the other side may be gone
 	}
 }
+
+// openPeer opens the other end of a pty, wherever that is mounted (Linux 4.13).
+// It returns -1 if it can't.
+func openPeer(master int) int {
+	fd, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(master), unix.TIOCGPTPEER, unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC)
+	if errno != 0 {
+		return -1
+	}
+	return int(fd)
+}
