@@ -44,6 +44,8 @@ type compiler struct {
 	home      []byte
 	root      slot // the root filesystem's mount, once MountRoot has run
 	rooted    bool
+	rootDir   slot // the directory of OpenRoot
+	rootOpen  bool
 	umask     slot
 	exe       slot
 	chdirDone slot
@@ -105,6 +107,9 @@ func (c *compiler) compile(s plan.Step) error {
 		c.await(s)
 	case plan.JoinNamespace:
 		c.call(unix.SYS_SETNS, "setns", val(c.d.Namespaces[s.Flag]), val(s.Flag))
+	case plan.OpenRoot:
+		c.rootDir, c.rootOpen = c.result(unix.SYS_OPENAT, "open "+s.Path, val(atFDCWD), val(c.cstring(s.Path)),
+			val(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)), true
 	case plan.BecomeRoot:
 		c.ignore(c.call(unix.SYS_SETGROUPS, "setgroups", val(0), val(0)), unix.EPERM)
 		c.call(unix.SYS_SETRESGID, "setresgid", val(0), val(0), val(0))
@@ -246,11 +251,13 @@ func (c *compiler) mountRoot(s plan.MountRoot) {
 		c.parentPrivate(s.Path)
 	}
 	c.root, c.rooted = c.newSlot(), true
-	if fd, ok := c.d.Sources[c.step]; ok {
-		c.into(c.emit(opSet, "", val(fd)), c.root)
-	} else {
-		c.into(c.openTree(val(atFDCWD), s.Path, unix.AT_RECURSIVE), c.root)
+	if c.rootOpen {
+		c.into(c.openTree(c.rootDir.arg(), "", unix.AT_RECURSIVE), c.root)
+		c.moveMount(c.root, c.rootDir)
+		c.close(c.rootDir)
+		return
 	}
+	c.into(c.openTree(val(atFDCWD), s.Path, unix.AT_RECURSIVE), c.root)
 	c.call(unix.SYS_MOVE_MOUNT, "move_mount on "+s.Path, c.root.arg(), val(c.empty), val(atFDCWD), val(c.cstring(s.Path)),
 		val(unix.MOVE_MOUNT_F_EMPTY_PATH))
 }

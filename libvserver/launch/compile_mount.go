@@ -143,13 +143,12 @@ func (c *compiler) coverMode(t found, m slot) {
 	c.call(unix.SYS_FCHMODAT, "chmod", m.arg(), val(c.cstring(".")), mode.arg())
 }
 
+// copyUp lets the runtime copy from the covered directory into the still detached tmpfs. It takes both descriptors from
+// the child (pidfd_getfd(2)), the covered one first.
 func (c *compiler) copyUp(t found, m slot) {
-	// The runtime copies: from the covered directory into the still detached tmpfs, by descriptors it takes from here.
-	pair, at := place[[2]uint32](c.Program)
-	_ = pair
-	c.emit(opStore, "", val(at), t.fd.arg())
-	c.emit(opStore, "", val(at+4), m.arg())
-	c.emit(opAwait, "copy up", val(kindStage+uint32(plan.StageCopyUp)), t.fd.arg(), val(0), val(0))
+	for _, s := range [...]slot{t.fd, m} {
+		c.emit(opAwait, "copy up", val(kindStage+uint32(plan.StageCopyUp)), s.arg(), val(0), val(0))
+	}
 }
 
 func (c *compiler) propagate(s plan.Mount, m slot) {

@@ -57,6 +57,8 @@ func (p *Program) bytes(n int) []byte {
 
 func address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
 
+func address32(p *int32) uintptr { return uintptr(unsafe.Pointer(p)) }
+
 // cstring lays out a NUL-terminated string. Strings with a NUL inside were refused by the checks of the config; what
 // comes after one would be cut here, as execve(2) does.
 func (p *Program) cstring(s string) uintptr {

@@ -246,7 +246,17 @@ func openNamespace(n plan.Namespace) (int, error) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("%s.path: %s is not a %s namespace", n.At(), n.Path, n.Name)
 	}
+	if n.Flag == unix.CLONE_NEWNS && ownMountNamespace(fd) {
+		// The root of everybody in a joined mount namespace changes with the container's.
+		unix.Close(fd)
+		return -1, fmt.Errorf("%s.path: %s is the mount namespace of the runtime itself", n.At(), n.Path)
+	}
 	return fd, nil
+}
+
+func ownMountNamespace(fd int) bool {
+	var own, other unix.Stat_t
+	return unix.Stat("/proc/self/ns/mnt", &own) == nil && unix.Fstat(fd, &other) == nil && own.Ino == other.Ino && own.Dev == other.Dev
 }
 
 // openSources opens the mount sources that the child, in its user namespace, might not reach.
@@ -275,6 +285,11 @@ func (d *Descriptors) openSources(pl *plan.Plan) error {
 		attr := &unix.MountAttr{Propagation: unix.MS_SLAVE}
 		if err := unix.MountSetattr(fd, "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, attr); err != nil {
 			return fmt.Errorf("%s: %s: mount_setattr: %w", m.At(), m, err)
+		}
+		if m.IDMap != nil {
+			if err := idmap(fd, m.IDMap); err != nil {
+				return fmt.Errorf("%s: %s: %w", m.At(), m, err)
+			}
 		}
 	}
 	return nil

@@ -75,7 +75,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 
 	b.namespaces()
 	b.userns = p.Clone.Has(unix.CLONE_NEWUSER) || p.Clone.Joins(unix.CLONE_NEWUSER)
-	b.mntns = p.Clone.Has(unix.CLONE_NEWNS)
+	b.mntns = p.Clone.Has(unix.CLONE_NEWNS) || p.Clone.Joins(unix.CLONE_NEWNS)
 
 	// Identity in the namespaces first: nothing works in a user namespace before its maps are written.
 	if p.Clone.Has(unix.CLONE_NEWUSER) {
@@ -87,6 +87,9 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 		}
 	}
 	if b.userns {
+		if b.mntns {
+			b.add(OpenRoot{"root.path", p.Rootfs})
+		}
 		b.add(BecomeRoot{"linux.namespaces"})
 	}
 
@@ -104,9 +107,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 		b.filesystem()
 	} else {
 		b.hooksStage()
-		if p.Clone.Joins(unix.CLONE_NEWNS) {
-			b.add(Chroot{"root.path", "/"})
-		} else if p.Rootfs != "" && p.Rootfs != "/" {
+		if p.Rootfs != "" && p.Rootfs != "/" {
 			b.add(Chroot{"root.path", p.Rootfs})
 		}
 	}

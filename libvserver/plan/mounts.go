@@ -43,16 +43,24 @@ func (b *builder) mount(at Origin, m *specs.Mount) {
 		b.fsMount(&s)
 	}
 	if len(m.UIDMappings) > 0 || len(m.GIDMappings) > 0 || o.IDMap {
-		s.IDMap = &MountIDMap{UIDs: idMaps(m.UIDMappings), GIDs: idMaps(m.GIDMappings), Recursive: o.RecursiveIDMap}
-		if len(m.UIDMappings) == 0 {
-			s.IDMap.Userns = true
-			if !b.userns {
-				b.fault(string(at), "an id-mapped mount needs uidMappings and gidMappings, as the container has no user namespace")
-			}
-		}
-		s.FromParent = true
+		b.idmap(&s, m, &o)
 	}
 	b.add(s)
+}
+
+// idmap arranges for an id-mapped mount. Without maps of its own it takes the container's (config.md, "idmap").
+func (b *builder) idmap(s *Mount, m *specs.Mount, o *mountopt.Options) {
+	s.IDMap = &MountIDMap{UIDs: idMaps(m.UIDMappings), GIDs: idMaps(m.GIDMappings), Recursive: o.RecursiveIDMap}
+	if len(m.UIDMappings) == 0 {
+		s.IDMap.UIDs, s.IDMap.GIDs = idMaps(b.linux.UIDMappings), idMaps(b.linux.GIDMappings)
+		if len(s.IDMap.UIDs) == 0 || len(s.IDMap.GIDs) == 0 {
+			b.fault(string(s.Origin), "an id-mapped mount needs uidMappings and gidMappings: the container has no new user namespace to take them from")
+		}
+	}
+	if s.Kind != MountBind {
+		b.fault(string(s.Origin), "only bind mounts can be id-mapped")
+	}
+	s.FromParent = true
 }
 
 func (b *builder) fsMount(s *Mount) {

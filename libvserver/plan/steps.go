@@ -87,6 +87,17 @@ func (s Await) String() string {
 // JoinNamespace enters an existing namespace in the child itself (mount and user).
 type JoinNamespace struct{ Namespace }
 
+// OpenRoot opens the root filesystem's directory while the process still has the caller's identity: root of a user
+// namespace is somebody else on the host, who may not pass through the directories above.
+type OpenRoot struct {
+	Origin
+	Path string
+}
+
+func (s OpenRoot) String() string {
+	return "open the root filesystem's directory " + strconv.Quote(s.Path)
+}
+
 // BecomeRoot takes uid and gid 0 of a new or joined user namespace.
 type BecomeRoot struct{ Origin }
 

@@ -59,8 +59,6 @@ type PropagationFlag struct {
 type MountIDMap struct {
 	UIDs, GIDs []IDMap
 	Recursive  bool
-	// Userns: use the container's user namespace.
-	Userns bool
 }
 
 func (s Mount) String() string {

@@ -1,0 +1,121 @@
+package libvserver
+
+import (
+	"fmt"
+	"io"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// copyUp fills a tmpfs with what it covers (tmpcopyup). The child hands over the two directories in turn.
+func (n *creation) copyUp(fd int) error {
+	local, err := unix.PidfdGetfd(n.process.PIDFD, fd, 0)
+	if err != nil {
+		return os.NewSyscallError("tmpcopyup: pidfd_getfd", err)
+	}
+	if n.covered == 0 {
+		n.covered = local
+		return nil
+	}
+	defer func() {
+		unix.Close(local)
+		unix.Close(n.covered)
+		n.covered = 0
+	}()
+	if err := copyTree(n.covered, local, "."); err != nil {
+		return fmt.Errorf("tmpcopyup: %w", err)
+	}
+	return nil
+}
+
+// copyTree copies the entries of directory from to directory to, with owners, modes, times and extended attributes. Links
+// are never followed, and names are only used in the directory they were read from. where is for errors.
+func copyTree(from, to int, where string) error {
+	fd, err := unix.Openat(from, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: where, Err: err}
+	}
+	dir := os.NewFile(uintptr(fd), where)
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := copyEntry(int(dir.Fd()), to, name); err != nil {
+			return &os.PathError{Op: "copy", Path: where + "/" + name, Err: err}
+		}
+	}
+	return nil
+}
+
+func copyEntry(from, to int, name string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	var err error
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFDIR:
+		if err = unix.Mkdirat(to, name, 0o700); err == nil {
+			err = copyDir(from, to, name)
+		}
+	case unix.S_IFREG:
+		err = copyFile(from, to, name)
+	case unix.S_IFLNK:
+		buf := make([]byte, unix.PathMax)
+		var k int
+		if k, err = unix.Readlinkat(from, name, buf); err == nil {
+			err = unix.Symlinkat(string(buf[:k]), to, name)
+		}
+	default:
+		err = unix.Mknodat(to, name, st.Mode, int(st.Rdev))
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		if err := unix.Fchmodat(to, name, st.Mode&0o7777, 0); err != nil {
+			return err
+		}
+	}
+	return unix.UtimesNanoAt(to, name, []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+func copyDir(from, to int, name string) error {
+	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	in, err := unix.Openat(from, name, flags, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(in)
+	out, err := unix.Openat(to, name, flags, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(out)
+	return copyTree(in, out, name)
+}
+
+func copyFile(from, to int, name string) error {
+	in, err := unix.Openat(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	src := os.NewFile(uintptr(in), name)
+	defer src.Close()
+	out, err := unix.Openat(to, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	dst := os.NewFile(uintptr(out), name)
+	_, err = io.Copy(dst, src)
+	if e := dst.Close(); err == nil {
+		err = e
+	}
+	return err
+}
