@@ -26,6 +26,7 @@ type verbs interface {
 	Delete(id string, force bool) error
 	List() ([]state.Report, error)
 	Explain(bundle, configFile string) (*plan.Plan, error)
+	Exec(o *libvserver.ExecOptions) (status int, err error)
 }
 
 // app is one run of the program.
@@ -94,6 +95,9 @@ func (a *app) run(line []string) (int, error) {
 	}
 	if err := log.Setup(g.log); err != nil {
 		return 0, err
+	}
+	if log.Enabled(log.LevelDebug) {
+		log.Debugf("vsrun %s, process %d, called with %q", a.build.version(), os.Getpid(), line)
 	}
 	if err := g.check(); err != nil {
 		return 0, err

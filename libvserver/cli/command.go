@@ -15,6 +15,9 @@ type command struct {
 	run   func(c *context) (status int, err error)
 }
 
+// anyNumber is a max of arguments for which there is none.
+const anyNumber = 1 << 30
+
 // context is one call of a command.
 type context struct {
 	*app
@@ -35,6 +38,8 @@ func commands() []entry {
 		{"create", createCommand},
 		{"delete", deleteCommand},
 		{"doctor", doctorCommand},
+		{"enter", enterCommand},
+		{"exec", execCommand},
 		{"explain", explainCommand},
 		{"features", featuresCommand},
 		{"help", helpCommand},

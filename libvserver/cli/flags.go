@@ -65,6 +65,16 @@ func (f *flags) list(p *[]string, names, usage string) {
 	f.define(names, usage, true, func(name string) { f.set.Var((*list)(p), name, "") })
 }
 
+// value defines a flag that reads its values itself.
+func (f *flags) value(v flag.Value, names, usage string) {
+	f.define(names, usage, true, func(name string) { f.set.Var(v, name, "") })
+}
+
+// switches defines a switch that leaves *p nil if it is not given.
+func (f *flags) switches(p **bool, names, usage string) {
+	f.define(names, usage, false, func(name string) { f.set.Var(optional{p}, name, "") })
+}
+
 // parse reads flags and returns the arguments. Flags may stand after arguments,
 // as in runc, unless rest is set; -- ends them. The error is flag.ErrHelp when
 // help is asked for.
