@@ -60,6 +60,7 @@ type creation struct {
 	hooks   launched
 	master  int // of the pty, in the foreground
 	undone  bool
+	covered int // the directory that a tmpfs with tmpcopyup will cover
 }
 
 // prepare checks everything that can be checked before anything is made.
@@ -113,6 +114,7 @@ func (n *creation) remember() {
 	}
 	n.hooks.PIDNS = c.Has(unix.CLONE_NEWPID)
 	n.hooks.Notify = n.opt.NotifyDir != ""
+	n.hooks.NoNewKeyring = n.opt.NoNewKeyring
 	if h := n.bundle.Spec.Hooks; h != nil {
 		n.hooks.StartHooks, n.hooks.PostStart, n.hooks.PostStop = len(h.StartContainer) > 0, len(h.Poststart) > 0, len(h.Poststop) > 0
 	}
@@ -227,14 +229,22 @@ func (n *creation) start() error {
 // mayShare tells if the container's process may start in the runtime's memory (launch.Options.Share): not where it would
 // draw the runtime into its own end by lack of memory, or its oom_score_adj would stay with the runtime or its hooks.
 func (n *creation) mayShare() bool {
-	const tight = 32 << 20 // bytes
 	s := n.bundle.Spec
-	if l := s.Linux; l != nil && l.Resources != nil && l.Resources.Memory != nil && l.Resources.Memory.Limit != nil {
-		if limit := *l.Resources.Memory.Limit; limit > 0 && limit < tight {
-			return false
-		}
+	if tightMemory(s) {
+		return false
 	}
 	return s.Process == nil || s.Process.OOMScoreAdj == nil || n.wait && s.Hooks == nil
+}
+
+// tightMemory tells if a container has so little memory that its start may meet the limit.
+func tightMemory(s *specs.Spec) bool {
+	const tight = 32 << 20 // bytes
+	l := s.Linux
+	if l == nil || l.Resources == nil || l.Resources.Memory == nil || l.Resources.Memory.Limit == nil {
+		return false
+	}
+	limit := *l.Resources.Memory.Limit
+	return limit > 0 && limit < tight
 }
 
 // stage does what the container's process waits for.
@@ -251,6 +261,8 @@ func (n *creation) stage(e launch.Event) error {
 	case plan.StageConsole:
 		n.master = e.FD
 		return nil // it does not wait
+	case plan.StageCopyUp:
+		err = n.copyUp(e.Value)
 	case plan.StageHooks:
 		if err = n.save(); err == nil {
 			err = n.createHooks()
@@ -358,7 +370,9 @@ func (n *creation) createHooks() error {
 	if h == nil {
 		return nil
 	}
-	st := n.specState(specs.StateCreating, n.process.PID)
+	// The environment stands (runtime.md, "Lifecycle", step 2), so the state is created already, as crun has it; runc
+	// says creating.
+	st := n.specState(specs.StateCreated, n.process.PID)
 	//nolint:staticcheck // prestart is deprecated in the spec, and used
 	if err := hooks.Run("prestart", h.Prestart, st, hooks.InRuntime); err != nil {
 		return err
@@ -366,7 +380,7 @@ func (n *creation) createHooks() error {
 	if err := hooks.Run("createRuntime", h.CreateRuntime, st, hooks.InRuntime); err != nil {
 		return err
 	}
-	return n.runHooksIn("createContainer", h.CreateContainer, specs.StateCreating)
+	return n.runHooksIn("createContainer", h.CreateContainer, specs.StateCreated)
 }
 
 // runHooksIn runs hooks in the container's namespaces.

@@ -94,15 +94,40 @@ func home(rootfs string, uid uint32) string {
 		return ""
 	}
 	defer unix.Close(root)
-	how := &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(root, "etc/passwd", how)
+	return homeIn(root, uid)
+}
+
+// homeIn is home for an open root directory.
+func homeIn(root int, uid uint32) string {
+	text, err := readIn(root, "etc/passwd")
 	if err != nil {
 		return ""
 	}
+	want := strconv.FormatUint(uint64(uid), 10)
+	for line := range strings.SplitSeq(text, "\n") {
+		// name:password:uid:gid:comment:home:shell (passwd(5))
+		f := strings.SplitN(line, ":", 7)
+		if len(f) >= 6 && f[2] == want {
+			return f[5]
+		}
+	}
+	return ""
+}
+
+// readIn reads a file of a container, which may be anything: links lead nowhere but into the root.
+func readIn(root int, name string) (string, error) {
+	how := &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(root, name, how)
+	if err != nil {
+		return "", err
+	}
 	defer unix.Close(fd)
 	var st unix.Stat_t
-	if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxPasswd {
-		return ""
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxPasswd {
+		return "", unix.EINVAL
 	}
 	buf := make([]byte, st.Size)
 	n := 0
@@ -113,15 +138,7 @@ func home(rootfs string, uid uint32) string {
 		}
 		n += k
 	}
-	want := strconv.FormatUint(uint64(uid), 10)
-	for line := range strings.SplitSeq(string(buf[:n]), "\n") {
-		// name:password:uid:gid:comment:home:shell (passwd(5))
-		f := strings.SplitN(line, ":", 7)
-		if len(f) >= 6 && f[2] == want {
-			return f[5]
-		}
-	}
-	return ""
+	return string(buf[:n]), nil
 }
 
 // maxPasswd bounds what is read of a container's passwd file, in bytes.

@@ -61,12 +61,17 @@ func (c *container) runPoststop(s *specs.Spec) {
 // sendListener hands a seccomp notify descriptor over to the socket that the config names. fd is its number in the
 // container's process.
 func sendListener(rec *state.Record, s *specs.Spec, pidfd, fd int) error {
+	return passListener(rec, s, specs.StateCreated, rec.InitPid, pidfd, fd)
+}
+
+// passListener does it for any process of the container.
+func passListener(rec *state.Record, s *specs.Spec, status specs.ContainerState, pid, pidfd, fd int) error {
 	local, err := unix.PidfdGetfd(pidfd, fd, 0)
 	if err != nil {
 		return os.NewSyscallError("pidfd_getfd of the seccomp listener", err)
 	}
 	defer unix.Close(local)
 	l := s.Linux.Seccomp
-	msg := seccomp.ProcessState(specs.Version, rec.InitPid, l.ListenerMetadata, hookState(rec, specs.StateCreated, rec.InitPid))
+	msg := seccomp.ProcessState(specs.Version, pid, l.ListenerMetadata, hookState(rec, status, rec.InitPid))
 	return seccomp.SendListener(l.ListenerPath, msg, local)
 }

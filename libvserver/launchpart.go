@@ -18,7 +18,9 @@ type launched struct {
 	Listener bool
 	// Notify: an sd_notify proxy is wanted.
 	Notify bool
-	Late   []launch.LateStep
+	// NoNewKeyring: create was given the flag of this name.
+	NoNewKeyring bool
+	Late         []launch.LateStep
 }
 
 func (l *launched) save(rec *state.Record) {
@@ -36,6 +38,7 @@ func (l *launched) save(rec *state.Record) {
 	flag("postStop", l.PostStop)
 	flag("listener", l.Listener)
 	flag("notify", l.Notify)
+	flag("noNewKeyring", l.NoNewKeyring)
 	w.Key("ns")
 	w.Uint(l.NS)
 	if len(l.Late) > 0 {
@@ -76,6 +79,8 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.Listener = r.Bool()
 		case "notify":
 			l.Notify = r.Bool()
+		case "noNewKeyring":
+			l.NoNewKeyring = r.Bool()
 		case "ns":
 			l.NS = r.Uint64()
 		case "late":

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strconv"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/log"
@@ -15,18 +16,24 @@ import (
 
 func itoa(n int) string { return strconv.Itoa(n) }
 
-// filter compiles the seccomp profile, or finds it compiled, and gives it to the plan's step.
 func (n *creation) filter() error {
-	l := n.bundle.Spec.Linux
-	if l == nil || l.Seccomp == nil {
+	if l := n.bundle.Spec.Linux; l != nil {
+		return filter(l.Seccomp, n.plan)
+	}
+	return nil
+}
+
+// filter compiles a seccomp profile, or finds it compiled, and gives it to the plan's step.
+func filter(profile *specs.LinuxSeccomp, p *plan.Plan) error {
+	if profile == nil {
 		return nil
 	}
-	prog, err := seccomp.Filter(l.Seccomp, filterCache())
+	prog, err := seccomp.Filter(profile, filterCache())
 	if err != nil {
 		return err
 	}
 	if prog == nil { // a profile without effect
-		n.plan.Drop(func(s plan.Step) bool { _, ok := s.(plan.Seccomp); return ok })
+		p.Drop(func(s plan.Step) bool { _, ok := s.(plan.Seccomp); return ok })
 		return nil
 	}
 	if prog.CacheErr != nil {
@@ -35,10 +42,10 @@ func (n *creation) filter() error {
 	for _, name := range prog.Unknown() {
 		log.Debugf("linux.seccomp: system call %q is not known to libseccomp, ignored", name)
 	}
-	for i, s := range n.plan.Steps {
+	for i, s := range p.Steps {
 		if s, ok := s.(plan.Seccomp); ok {
 			s.Filter = &plan.Filter{Insns: prog.Insns, Flags: uint(prog.Flags)}
-			n.plan.Steps[i] = s
+			p.Steps[i] = s
 		}
 	}
 	return nil
@@ -64,13 +71,22 @@ func (n *creation) listenFDs() error {
 		}
 		n.opt.PreserveFDs = max(n.opt.PreserveFDs, count)
 	}
-	for fd := 3; fd < 3+n.opt.PreserveFDs; fd++ {
+	if pid != os.Getpid() {
+		count = 0
+	}
+	return preserved(n.opt.PreserveFDs, count)
+}
+
+// preserved checks that the descriptors from 3 on that the program is to have are there. The first listening ones come
+// from a service manager, which may have marked them close-on-exec.
+func preserved(count, listening int) error {
+	for fd := 3; fd < 3+count; fd++ {
 		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 		if errors.Is(err, unix.EBADF) {
 			return fmt.Errorf("file descriptor %d to be preserved is not open: please check --preserve-fds", fd)
 		}
 		if err == nil && flags&unix.FD_CLOEXEC != 0 {
-			if fd < 3+count && pid == os.Getpid() {
+			if fd < 3+listening {
 				_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0)
 			} else {
 				return fmt.Errorf("file descriptor %d to be preserved is one of the runtime's own: please check --preserve-fds", fd)

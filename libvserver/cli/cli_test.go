@@ -36,6 +36,9 @@ func (f *fake) Create(o *libvserver.CreateOptions) error { return f.call("create
 func (f *fake) Run(o *libvserver.RunOptions) (int, error) {
 	return f.status, f.call("run %+v", *o)
 }
+func (f *fake) Exec(o *libvserver.ExecOptions) (int, error) {
+	return f.status, f.call("exec %+v", *o)
+}
 func (f *fake) Start(id string) error { return f.call("start %q", id) }
 func (f *fake) Kill(id string, sig unix.Signal, all bool) error {
 	return f.call("kill %q %d %v", id, int(sig), all)
