@@ -14,6 +14,7 @@ import (
 	"github.com/vsrun/vsrun/hooks"
 	"github.com/vsrun/vsrun/libvserver/cgroup"
 	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/plan"
@@ -65,6 +66,9 @@ type creation struct {
 
 // prepare checks everything that can be checked before anything is made.
 func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
+	if err := guard.Ensure(); err != nil {
+		return nil, err
+	}
 	if err := state.CheckID(o.ID); err != nil {
 		return nil, err
 	}

@@ -20,6 +20,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/host/nofile"
 )
 
 const exe = "/proc/self/exe"
@@ -114,6 +116,13 @@ func execute(fd int) error {
 	envp, err := syscall.SlicePtrFromStrings(os.Environ())
 	if err != nil {
 		return err
+	}
+	if nofile.Raised() {
+		// The soft limit that package syscall has raised is not to be taken for the caller's.
+		lim := unix.Rlimit{Cur: nofile.Original.Cur, Max: nofile.Original.Max}
+		if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, &lim, nil); err != nil {
+			return os.NewSyscallError("prlimit", err)
+		}
 	}
 	empty := [1]byte{}
 	_, _, e := unix.RawSyscall6(unix.SYS_EXECVEAT, uintptr(fd), uintptr(unsafe.Pointer(&empty)), uintptr(unsafe.Pointer(&argv[0])),

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host/nofile"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
@@ -83,6 +84,11 @@ func newCompiler(steps []plan.Step, d *Descriptors) *compiler {
 	c.umask = p.result(unix.SYS_UMASK, "", val(0))
 	if d.Close >= 0 {
 		p.call(unix.SYS_CLOSE, "", val(d.Close))
+	}
+	if nofile.Raised() {
+		lim, at := place[unix.Rlimit](p)
+		lim.Cur, lim.Max = nofile.Original.Cur, nofile.Original.Max
+		p.call(unix.SYS_PRLIMIT64, "prlimit", val(0), val(unix.RLIMIT_NOFILE), val(at), val(0))
 	}
 	return c
 }
