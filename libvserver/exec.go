@@ -12,6 +12,7 @@ import (
 
 	"github.com/vsrun/vsrun/libvserver/console"
 	"github.com/vsrun/vsrun/libvserver/forward"
+	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/plan"
@@ -69,6 +70,9 @@ type execution struct {
 // Exec runs a program in a container that is created or runs. In the foreground it relays signals and the terminal and
 // returns the program's exit status. It takes no lock: any number of them go on at once.
 func (r *Runtime) Exec(o *ExecOptions) (status int, err error) {
+	if err := guard.Ensure(); err != nil {
+		return 255, err
+	}
 	rec, err := r.Store.Load(o.ID)
 	if err != nil {
 		return 255, err
