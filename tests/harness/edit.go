@@ -170,7 +170,7 @@ func Matches(doc any, expect string) (ok bool, got any, err error) {
 		}
 		return found && reflect.DeepEqual(v, want), v, nil
 	}
-	return false, nil, fmt.Errorf("%q is none of path=VALUE, path?, path!", expect)
+	return false, nil, fmt.Errorf("not an expectation (path=VALUE, path?, path!): %q", expect)
 }
 
 func value(s string) any {
