@@ -122,6 +122,9 @@ func (n *creation) remember() {
 	if h := n.bundle.Spec.Hooks; h != nil {
 		n.hooks.StartHooks, n.hooks.PostStart, n.hooks.PostStop = len(h.StartContainer) > 0, len(h.Poststart) > 0, len(h.Poststop) > 0
 	}
+	if n.plan.CallerMounts {
+		n.hooks.Below = mountID(n.plan.Rootfs)
+	}
 	for _, s := range n.plan.Stages {
 		n.hooks.Listener = n.hooks.Listener || s == plan.StageListener
 	}
@@ -340,6 +343,7 @@ func (n *creation) undo(cause error) error {
 			_ = n.cg.Kill()
 		}
 	}
+	unmountRoot(n.hooks.Below, n.plan.Rootfs)
 	if err := n.cg.Destroy(); err != nil {
 		log.Warnf("remove the cgroup of the failed container: %v", err)
 	}

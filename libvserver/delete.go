@@ -49,6 +49,7 @@ func (r *Runtime) Delete(id string, force bool) error {
 
 // destroy removes the cgroup and the state. The state goes last: a delete that is cut short can be repeated.
 func (c *container) destroy() error {
+	unmountRoot(loadLaunched(c.rec).Below, c.rec.Rootfs)
 	m, err := c.cgroup()
 	if err != nil {
 		log.Warnf("%v", err)

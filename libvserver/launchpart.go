@@ -20,7 +20,10 @@ type launched struct {
 	Notify bool
 	// NoNewKeyring: create was given the flag of this name.
 	NoNewKeyring bool
-	Late         []launch.LateStep
+	// Below is the id of the mount that the rootfs lies in, where the container's mounts are made in the caller's mount
+	// namespace; else 0.
+	Below uint64
+	Late  []launch.LateStep
 }
 
 func (l *launched) save(rec *state.Record) {
@@ -39,6 +42,10 @@ func (l *launched) save(rec *state.Record) {
 	flag("listener", l.Listener)
 	flag("notify", l.Notify)
 	flag("noNewKeyring", l.NoNewKeyring)
+	if l.Below != 0 {
+		w.Key("below")
+		w.Uint(l.Below)
+	}
 	w.Key("ns")
 	w.Uint(l.NS)
 	if len(l.Late) > 0 {
@@ -79,6 +86,8 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.Listener = r.Bool()
 		case "notify":
 			l.Notify = r.Bool()
+		case "below":
+			l.Below = r.Uint64()
 		case "noNewKeyring":
 			l.NoNewKeyring = r.Bool()
 		case "ns":

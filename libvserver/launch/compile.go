@@ -168,7 +168,12 @@ func (c *compiler) compile(s plan.Step) error {
 	case plan.PivotRoot:
 		c.pivot(s)
 	case plan.Chroot:
-		c.call(unix.SYS_CHROOT, "chroot", val(c.cstring(s.Path)))
+		if c.rooted {
+			c.call(unix.SYS_FCHDIR, "fchdir", c.root.arg())
+			c.call(unix.SYS_CHROOT, "chroot", val(c.cstring(".")))
+		} else {
+			c.call(unix.SYS_CHROOT, "chroot", val(c.cstring(s.Path)))
+		}
 		c.call(unix.SYS_CHDIR, "chdir", val(c.cstring("/")))
 	default:
 		return c.process(s)

@@ -103,7 +103,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	b.add(NewSession{Default})
 	b.early()
 
-	if b.mntns {
+	if b.mntns || len(b.s.Mounts) > 0 || len(b.linux.Devices) > 0 {
 		b.filesystem()
 	} else {
 		b.hooksStage()
@@ -146,11 +146,17 @@ func (b *builder) rootfs() string {
 
 // filesystem is everything that happens to mounts, in order. Up to pivot_root the host's tree is still there: sources are
 // resolved in it, while targets are only ever resolved below the descriptor of the new root.
+//
+// Without a mount namespace in the config, all of it is done in the caller's: what the config asks for is done or is an
+// error. Delete unmounts it.
 func (b *builder) filesystem() {
+	b.p.CallerMounts = !b.mntns
 	flags, deep, named, at := b.propagation()
 	// Nothing of what follows may reach the host. A rootfs that shall share its mounts with the host (shared) keeps its
 	// peers; then only the mount it lies in is made private.
-	if flags == unix.MS_SHARED {
+	if b.p.CallerMounts {
+		flags = 0
+	} else if flags == unix.MS_SHARED {
 		b.add(Propagation{Origin: at, Path: "/", Flags: unix.MS_SHARED, Deep: deep, Named: named})
 	} else {
 		b.add(Propagation{Origin: Default, Path: "/", Flags: unix.MS_SLAVE, Deep: true, Named: "rslave"})
@@ -183,6 +189,10 @@ func (b *builder) filesystem() {
 	}
 	for i, p := range b.linux.MaskedPaths {
 		b.add(MaskPath{at1("linux.maskedPaths", i), path.Clean(p)})
+	}
+	if b.p.CallerMounts {
+		b.add(Chroot{"root.path", b.p.Rootfs})
+		return
 	}
 	b.add(PivotRoot{Origin: "root.path", Move: b.opt.NoPivot})
 	if flags != 0 && flags != unix.MS_SLAVE || flags == unix.MS_SLAVE && !deep {

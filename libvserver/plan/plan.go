@@ -15,6 +15,8 @@ type Plan struct {
 
 	// Rootfs is the absolute path of the root filesystem on the host.
 	Rootfs string
+	// CallerMounts: the mounts are made in the caller's mount namespace, for want of one in the config.
+	CallerMounts bool
 	// RootReadonly, Console and Hooks say what the caller has to prepare.
 	Console Terminal
 	// Affinity are the CPUs that the runtime's thread is to run on while it clones, a bit each; nil: as they are.
