@@ -28,8 +28,8 @@ import (
 type Relay struct {
 	master *os.File
 	out    *os.File
-	window int      // the caller's terminal, or -1
-	devTTY *os.File // it, if it had to be opened
+	window int  // the caller's terminal, or -1
+	devTTY bool // it had to be opened
 
 	mu    sync.Mutex // for what follows
 	raw   int        // the terminal that is in raw mode, or -1
@@ -41,28 +41,37 @@ type Relay struct {
 	err     error
 }
 
-// Start starts to relay. It is to be called before the container's program can
-// write, and Close when that has ended. master, the master end of the
-// container's pty, is the relay's from now on, also if there is an error.
-func Start(master int) (*Relay, error) {
-	return start(master, os.Stdin, os.Stdout, os.Stderr)
+// Prepare sets up the container's terminal, whose master end is master, for a
+// relay: modes and window size. It is to be called before the container's
+// program runs, which would see them change otherwise, or undo it.
+func Prepare(master int) error { return prepare(master, os.Stdin, os.Stdout, os.Stderr) }
+
+func prepare(master int, in, out, errs *os.File) error {
+	if err := clearONLCR(master); err != nil {
+		return err
+	}
+	window, devTTY := findWindow(errs, out, in)
+	copySize(master, window)
+	if devTTY {
+		unix.Close(window)
+	}
+	return nil
 }
 
+// Start starts to relay; Prepare comes before it, and Close after the program
+// has ended. master is the relay's from now on, also if there is an error.
+func Start(master int) (*Relay, error) { return start(master, os.Stdin, os.Stdout, os.Stderr) }
+
 func start(master int, in, out, errs *os.File) (*Relay, error) {
-	err := clearONLCR(master)
-	if err == nil {
-		// So that a read can be ended.
-		err = os.NewSyscallError("the container's terminal: fcntl", unix.SetNonblock(master, true))
-	}
-	if err != nil {
+	if err := unix.SetNonblock(master, true); err != nil { // so that a read can be ended
 		unix.Close(master)
-		return nil, err
+		return nil, fmt.Errorf("the container's terminal: fcntl: %w", err)
 	}
 	r := &Relay{
-		master: os.NewFile(uintptr(master), "the container's terminal"), out: out, window: -1, raw: -1,
+		master: os.NewFile(uintptr(master), "the container's terminal"), out: out, raw: -1,
 		signals: make(chan os.Signal, 1), copied: make(chan struct{}),
 	}
-	r.findWindow(errs, out, in)
+	r.window, r.devTTY = findWindow(errs, out, in)
 	if err := r.makeRaw(descriptor(in)); err != nil {
 		r.closeFiles()
 		return nil, err
@@ -70,7 +79,7 @@ func start(master int, in, out, errs *os.File) (*Relay, error) {
 	// Unless SIGPIPE is asked for, Go ends the program when it writes to a
 	// standard output that is closed.
 	signal.Notify(r.signals, unix.SIGWINCH, unix.SIGCONT, unix.SIGPIPE)
-	r.Resize()
+	r.resize()
 	go r.follow()
 	go r.copyOutput()
 	go r.copyInput(in)
@@ -93,19 +102,16 @@ func control(file *os.File, f func(fd int)) {
 	}
 }
 
-// findWindow finds the terminal whose size the container's is to have.
-func (r *Relay) findWindow(files ...*os.File) {
+// findWindow finds the terminal whose size the container's is to have; -1 if
+// there is none. devTTY says that it was opened for that.
+func findWindow(files ...*os.File) (fd int, devTTY bool) {
 	for _, f := range files {
 		if fd := descriptor(f); isTerminal(fd) {
-			r.window = fd
-			return
+			return fd, false
 		}
 	}
 	fd, err := unix.Open("/dev/tty", unix.O_RDONLY|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
-	if err == nil {
-		r.devTTY = os.NewFile(uintptr(fd), "/dev/tty")
-		r.window = fd
-	}
+	return fd, err == nil
 }
 
 // makeRaw puts standard input in raw mode, if it is a terminal.
@@ -128,12 +134,8 @@ func (r *Relay) setModes(t unix.Termios) error {
 	return os.NewSyscallError("set the modes of the terminal at standard input", unix.IoctlSetTermios(r.raw, unix.TCSETS, &t))
 }
 
-// Resize gives the container's window the size of the caller's, as the relay
-// does by itself on SIGWINCH.
-func (r *Relay) Resize() {
-	if r.window >= 0 {
-		control(r.master, func(fd int) { copySize(fd, r.window) })
-	}
+func (r *Relay) resize() {
+	control(r.master, func(fd int) { copySize(fd, r.window) })
 }
 
 func (r *Relay) remakeRaw() {
@@ -148,7 +150,7 @@ func (r *Relay) follow() {
 		if s == unix.SIGCONT {
 			r.remakeRaw() // the shell has had the terminal in between
 		}
-		r.Resize()
+		r.resize()
 	}
 }
 
@@ -191,7 +193,7 @@ func (r *Relay) awaitForeground() {
 	}
 	if waited {
 		r.remakeRaw()
-		r.Resize()
+		r.resize()
 	}
 }
 
@@ -303,8 +305,8 @@ func (r *Relay) Close() error {
 
 func (r *Relay) closeFiles() {
 	r.master.Close()
-	if r.devTTY != nil {
-		r.devTTY.Close()
+	if r.devTTY {
+		unix.Close(r.window)
 	}
 }
 

@@ -18,6 +18,9 @@ func relay(t *testing.T, master, in, out, errs *os.File) *Relay {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if err := prepare(fd, in, out, errs); err != nil {
+		t.Fatal(err)
+	}
 	r, err := start(fd, in, out, errs)
 	if err != nil {
 		t.Fatal(err)
@@ -298,12 +301,7 @@ func TestOutputBroken(t *testing.T) {
 
 func TestNoTerminal(t *testing.T) {
 	in, out := pipe(t)
-	fd, err := unix.Dup(int(in.Fd()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if r, err := start(fd, in, out, out); err == nil {
-		r.Close()
+	if err := prepare(int(in.Fd()), in, out, out); err == nil {
 		t.Error("a pipe was taken for a terminal")
 	}
 }

@@ -46,7 +46,7 @@ func foreground(fd int) bool {
 }
 
 // copySize gives a terminal the window size of another. A size that is not
-// known (0 by 0, as on a serial line) is not copied.
+// known (0 by 0, as on a serial line, or from is -1) is not copied.
 func copySize(to, from int) {
 	ws, err := unix.IoctlGetWinsize(from, unix.TIOCGWINSZ)
 	if err == nil && (ws.Row != 0 || ws.Col != 0) {
