@@ -58,28 +58,34 @@ func prepare(master int, in, out, errs *os.File) error {
 	return nil
 }
 
-// Start starts to relay; Prepare comes before it, and Close after the program
-// has ended. master is the relay's from now on, also if there is an error.
+// Start starts to relay; Close comes after the program has ended. It prepares
+// the terminal too. master is the relay's from now on, also if there is an
+// error.
 func Start(master int) (*Relay, error) { return start(master, os.Stdin, os.Stdout, os.Stderr) }
 
 func start(master int, in, out, errs *os.File) (*Relay, error) {
-	if err := unix.SetNonblock(master, true); err != nil { // so that a read can be ended
+	err := prepare(master, in, out, errs)
+	if err == nil {
+		// So that a read can be ended.
+		err = os.NewSyscallError("the container's terminal: fcntl", unix.SetNonblock(master, true))
+	}
+	if err != nil {
 		unix.Close(master)
-		return nil, fmt.Errorf("the container's terminal: fcntl: %w", err)
+		return nil, err
 	}
 	r := &Relay{
 		master: os.NewFile(uintptr(master), "the container's terminal"), out: out, raw: -1,
 		signals: make(chan os.Signal, 1), copied: make(chan struct{}),
 	}
 	r.window, r.devTTY = findWindow(errs, out, in)
-	if err := r.makeRaw(descriptor(in)); err != nil {
+	if err = r.makeRaw(descriptor(in)); err != nil {
 		r.closeFiles()
 		return nil, err
 	}
 	// Unless SIGPIPE is asked for, Go ends the program when it writes to a
 	// standard output that is closed.
 	signal.Notify(r.signals, unix.SIGWINCH, unix.SIGCONT, unix.SIGPIPE)
-	r.resize()
+	r.resize() // it may have changed before this listened
 	go r.follow()
 	go r.copyOutput()
 	go r.copyInput(in)
