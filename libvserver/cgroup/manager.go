@@ -154,12 +154,7 @@ func (m *Manager) createDir(d *dir) (bool, error) {
 			return true, err
 		}
 	}
-	file, flags := "/tasks", unix.O_WRONLY
-	if d.v2() {
-		file, flags = "", unix.O_PATH|unix.O_DIRECTORY
-	}
-	if d.fd, err = open(d.path+file, flags); err != nil {
-		err = opError("", "open", d.path+file, err)
+	if d.fd, err = openJoin(d.path, d.v2()); err != nil {
 		if errors.Is(err, unix.ENOENT) && made > 0 || m.tolerable(err) {
 			unmakeDirs(d.path, made)
 			m.denied = err
@@ -212,45 +207,6 @@ func (m *Manager) tolerable(err error) bool {
 
 func isDenied(err error) bool {
 	return errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) || errors.Is(err, unix.EROFS)
-}
-
-// Join is what a child needs to be in the container's cgroup.
-type Join struct {
-	// Cgroup is for clone_args.cgroup with CLONE_INTO_CGROUP (Linux 5.7), -1 if there is none. clone3 fails with EBUSY
-	// if the cgroup gives controllers to cgroups below it, with EOPNOTSUPP in a threaded subtree, with EACCES without
-	// the right to move processes from the caller's cgroup (see JoinError).
-	Cgroup int
-	// Tasks are the version 1 hierarchies' tasks files. The child writes "0" into each, while it has one thread.
-	Tasks []int
-}
-
-// JoinFDs returns what a child needs to join. The descriptors are the manager's, good until Close.
-func (m *Manager) JoinFDs() (Join, error) {
-	j := Join{Cgroup: -1}
-	if m.driver == DriverSystemd && m.lib == nil && len(m.dirs) == 0 {
-		return j, nil // not yet made: ApplyPid places the child
-	}
-	for i := range m.dirs {
-		d := &m.dirs[i]
-		file, flags := "/tasks", unix.O_WRONLY
-		if d.v2() {
-			file, flags = "", unix.O_PATH|unix.O_DIRECTORY
-		}
-		if d.fd < 0 {
-			fd, err := open(d.path+file, flags)
-			if err != nil {
-				m.Close()
-				return Join{Cgroup: -1}, opError("", "open", d.path+file, err)
-			}
-			d.fd = fd
-		}
-		if d.v2() {
-			j.Cgroup = d.fd
-		} else {
-			j.Tasks = append(j.Tasks, d.fd)
-		}
-	}
-	return j, nil
 }
 
 // AddPid moves a running process into the cgroup. It waits for the kernel's global lock (see the package comment), so

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,14 +119,29 @@ func (m *Manager) Kill() error {
 	if err != nil && !gone(err) {
 		return err
 	}
-	pids, err := m.Pids(true)
-	if err != nil && !gone(err) {
+	pids, err := m.everyone()
+	if err != nil {
 		return err
 	}
 	if len(without(pids, killed)) == 0 {
 		return nil
 	}
 	return m.signalAll(unix.SIGKILL)
+}
+
+// everyone returns the processes that are in any of the container's cgroups: one that has left some of them is still
+// there to be killed, and in the way of removing the others.
+func (m *Manager) everyone() ([]int, error) {
+	var all []int
+	for i := range m.dirs {
+		pids, err := pidsBelow(m.dirs[i].path)
+		if err != nil && !gone(err) {
+			return nil, err
+		}
+		all = append(all, pids...)
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
 }
 
 // Signal sends a signal to every process of the container. Version 1's freezer holds even SIGKILL back until it thaws.
@@ -137,21 +153,15 @@ func (m *Manager) Signal(sig unix.Signal) error {
 }
 
 func (m *Manager) signalAll(sig unix.Signal) error {
-	pids, err := m.Pids(true)
-	if gone(err) {
-		return nil
-	}
-	if err != nil {
+	pids, err := m.everyone()
+	if err != nil || len(pids) == 0 {
 		return err
-	}
-	if len(pids) == 0 {
-		return nil
 	}
 	wasFrozen, _ := m.Frozen()
 	if !wasFrozen {
 		// Best effort: without it a process that forks fast enough may escape one round and is met in the next.
 		if m.Freeze(true) == nil {
-			if more, err := m.Pids(true); err == nil {
+			if more, err := m.everyone(); err == nil {
 				pids = more
 			}
 		}
@@ -166,11 +176,8 @@ func (m *Manager) signalAll(sig unix.Signal) error {
 		return serr
 	}
 	for end := time.Now().Add(killTimeout); time.Now().Before(end); {
-		fresh, err := m.Pids(true)
+		fresh, err := m.everyone()
 		if err != nil {
-			if gone(err) {
-				err = nil
-			}
 			return err
 		}
 		if fresh = without(fresh, pids); len(fresh) == 0 {

@@ -99,9 +99,12 @@ func (m *Manager) ApplyPid(pid int) error {
 	}
 	m.dirs = libraryDirs(lib.GetPaths(), m.layout)
 	r := m.res.Resources
-	r.SkipDevices = false
+	r.SkipFreezeOnSet = true // the process waits, there is nothing to be kept from
 	if err := lib.Set(&r); err != nil {
 		return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
+	}
+	if err := m.setDevices(); err != nil {
+		return err
 	}
 	// What the library leaves out.
 	ws, err := m.plan(&m.res, nil)
@@ -111,38 +114,23 @@ func (m *Manager) ApplyPid(pid int) error {
 	return m.put(slices.DeleteFunc(ws, func(w write) bool { return w.flag&beyondLibrary == 0 }), nil)
 }
 
-// library returns the library's manager. The hooks that keep its devices package out of the binary are set here and not
-// at init; they apply our rules.
+// library returns the library's manager. It is told of no device rules, so it does not miss its devices package.
 func (m *Manager) library() (cgroups.Manager, error) {
 	if m.lib != nil {
 		return m.lib, nil
 	}
-	cgroups.DevicesSetV1 = func(path string, r *cgroups.Resources) error {
-		if r.SkipDevices {
-			return nil
+	props := m.props
+	if m.layout != host.CgroupV2 && len(m.dirs) == 0 {
+		devices, err := deviceProperties(m.rules)
+		if err != nil {
+			return nil, err
 		}
-		return setDevicesV1(path, m.rules)
-	}
-	cgroups.DevicesSetV2 = func(path string, r *cgroups.Resources) error {
-		if r.SkipDevices {
-			return nil
-		}
-		err := setDevicesV2(path, -1, m.rules, false)
-		if m.rootless && isDenied(err) {
-			return nil
-		}
-		return err
-	}
-	systemd.GenerateDeviceProps = func(r *cgroups.Resources, _ int) ([]systemdDbus.Property, error) {
-		if r.SkipDevices {
-			return nil, nil
-		}
-		return deviceProperties(m.rules, m.layout == host.CgroupV2)
+		props = append(devices, props...)
 	}
 	res := m.res.Resources
 	c := &cgroups.Cgroup{
 		Name: m.unit.name, Parent: m.unit.slice, ScopePrefix: m.unit.prefix,
-		Resources: &res, Systemd: true, SystemdProps: m.props, Rootless: m.rootless,
+		Resources: &res, Systemd: true, SystemdProps: props, Rootless: m.rootless,
 	}
 	if m.owner != nil {
 		uid := int(*m.owner)
@@ -237,33 +225,30 @@ func (m *Manager) stopUnit() error {
 // deviceAllow is the D-Bus type a(ss) of DeviceAllow.
 type deviceAllow struct{ Path, Perms string }
 
-// deviceProperties are the properties that make systemd agree with our device rules.
+// deviceProperties are the properties that make systemd agree with our device rules on version 1. It rewrites device
+// cgroups when it reads its units again, so it must have the list. It can't do "all but" nor a minor number of any
+// major: then it gets less, and the next daemon-reload may deny more than the config says.
 //
-// On version 2 the rules are our own program's alone. If systemd attached one too, it would put its own back at every
-// daemon-reload, and so take away devices that hooks (GPU toolkits) have allowed since; asked for nothing, it attaches
-// none and lets others' be.
+// They are given when the unit is made. Given later, as the library does, they make systemd add the devices controller
+// to a running unit, and doing so systemd 252 moves its processes to the slice's device cgroup, out of ours.
 //
-// On version 1 it rewrites the device cgroup itself, so it must have the list. It can't do "all but" nor a minor number
-// of any major: then it gets less, and the next daemon-reload may deny more than the config says.
-func deviceProperties(rules []rule, v2 bool) ([]systemdDbus.Property, error) {
+// On version 2 nothing is said of devices, and the rules are our own program's alone. If systemd attached one too, it
+// would put its own back at every daemon-reload, and so take away devices that hooks (GPU toolkits) have allowed since;
+// asked for nothing, it attaches none and lets others' be.
+func deviceProperties(rules []rule) ([]systemdDbus.Property, error) {
 	prop := func(name string, v any) systemdDbus.Property {
 		return systemdDbus.Property{Name: name, Value: dbus.MakeVariant(v)}
-	}
-	if v2 {
-		return []systemdDbus.Property{prop("DeviceAllow", []deviceAllow{}), prop("DevicePolicy", "auto")}, nil
 	}
 	allow, exceptions, err := fold(rules)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", placeDevices, err)
 	}
-	// The empty list clears what the unit had.
-	props := []systemdDbus.Property{prop("DeviceAllow", []deviceAllow{})}
+	if allow && len(exceptions) == 0 {
+		return nil, nil
+	}
+	props := []systemdDbus.Property{prop("DevicePolicy", "strict")}
 	if allow {
-		policy := "strict"
-		if len(exceptions) == 0 {
-			policy = "auto"
-		}
-		return append(props, prop("DevicePolicy", policy)), nil
+		return props, nil
 	}
 	var list []deviceAllow
 	for _, e := range exceptions {
@@ -282,5 +267,5 @@ func deviceProperties(rules []rule, v2 bool) ([]systemdDbus.Property, error) {
 		}
 		list = append(list, deviceAllow{path, accessString(e.access)})
 	}
-	return append(props, prop("DevicePolicy", "strict"), prop("DeviceAllow", list)), nil
+	return append(props, prop("DeviceAllow", list)), nil
 }

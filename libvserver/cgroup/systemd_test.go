@@ -54,18 +54,16 @@ func TestDeviceProperties(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		rules []string
-		v2    bool
 		want  string
 		err   string
 	}{
-		{"version 2", []string{"+c 1:3 rwm"}, true, `DeviceAllow=[] DevicePolicy=auto `, ""},
-		{"list", []string{"+c *:* m", "+c 1:3 rwm", "+b 8:* r", "+c *:5 r"}, false,
-			`DeviceAllow=[] DevicePolicy=strict DeviceAllow=[{char-* m} {/dev/char/1:3 rwm} {block-8 r}] `, ""},
-		{"all", []string{"+a *:* rwm"}, false, `DeviceAllow=[] DevicePolicy=auto `, ""},
-		{"all but", []string{"+a *:* rwm", "-c 1:3 r"}, false, `DeviceAllow=[] DevicePolicy=strict `, ""},
-		{"not expressible", []string{"+c *:* rwm", "-c 1:3 r"}, false, "", "keeps no exceptions to exceptions"},
+		{"list", []string{"+c *:* m", "+c 1:3 rwm", "+b 8:* r", "+c *:5 r"},
+			`DevicePolicy=strict DeviceAllow=[{char-* m} {/dev/char/1:3 rwm} {block-8 r}] `, ""},
+		{"all", []string{"+a *:* rwm"}, ``, ""},
+		{"all but", []string{"+a *:* rwm", "-c 1:3 r"}, `DevicePolicy=strict `, ""},
+		{"not expressible", []string{"+c *:* rwm", "-c 1:3 r"}, "", "keeps no exceptions to exceptions"},
 	} {
-		props, err := deviceProperties(parse(t, c.rules...), c.v2)
+		props, err := deviceProperties(parse(t, c.rules...))
 		checkErr(t, c.name, err, c.err)
 		got := ""
 		for _, p := range props {
