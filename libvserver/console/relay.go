@@ -59,8 +59,7 @@ func prepare(master int, in, out, errs *os.File) error {
 }
 
 // Start starts to relay; Close comes after the program has ended. It prepares
-// the terminal too. master is the relay's from now on, also if there is an
-// error.
+// the terminal too. master is the relay's from now on, also if there is an error.
 func Start(master int) (*Relay, error) { return start(master, os.Stdin, os.Stdout, os.Stderr) }
 
 func start(master int, in, out, errs *os.File) (*Relay, error) {
