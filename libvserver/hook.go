@@ -3,6 +3,7 @@ package libvserver
 import (
 	"os"
 	"strings"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -51,6 +52,24 @@ func pidInside(pid int) int {
 		}
 	}
 	return pid
+}
+
+// runPoststart runs the poststart hooks, of which the first that fails ends the container.
+func (c *container) runPoststart(s *specs.Spec) error {
+	awaitProgram(c.rec.InitPid)
+	return hooks.Run("poststart", s.Hooks.Poststart, hookState(c.rec, specs.StateRunning, c.rec.InitPid), hooks.InRuntime)
+}
+
+// awaitProgram waits until a process that has just closed its close-on-exec descriptors has the new program's command
+// line: execve(2) closes them before it lays out the program, and a hook may want to look at that. The wait is short, for
+// the process may have ended as well.
+func awaitProgram(pid int) {
+	for range 20 {
+		if b, err := os.ReadFile("/proc/" + itoa(pid) + "/cmdline"); err != nil || len(b) > 0 {
+			return
+		}
+		time.Sleep(50 * time.Microsecond)
+	}
 }
 
 // runPoststop runs the poststop hooks; their failures are warnings (runtime.md, "Lifecycle").

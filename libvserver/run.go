@@ -3,10 +3,8 @@ package libvserver
 import (
 	"errors"
 
-	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vsrun/vsrun/hooks"
 	"github.com/vsrun/vsrun/libvserver/console"
 	"github.com/vsrun/vsrun/libvserver/forward"
 	"github.com/vsrun/vsrun/libvserver/log"
@@ -49,7 +47,7 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 		return 1, err
 	}
 	if n.hooks.PostStart {
-		if err := hooks.Run("poststart", n.bundle.Spec.Hooks.Poststart, n.specState(specs.StateRunning, n.rec.InitPid), hooks.InRuntime); err != nil {
+		if err := n.runPoststart(n.bundle.Spec); err != nil {
 			return 1, n.failed(err, n.bundle.Spec, n.hooks.PostStop)
 		}
 	}

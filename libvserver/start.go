@@ -8,7 +8,6 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
-	"github.com/vsrun/vsrun/hooks"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
@@ -70,7 +69,7 @@ func (r *Runtime) Start(id string) error {
 		return err
 	}
 	if l.PostStart {
-		if err := hooks.Run("poststart", s.Hooks.Poststart, hookState(c.rec, specs.StateRunning, c.rec.InitPid), hooks.InRuntime); err != nil {
+		if err := c.runPoststart(s); err != nil {
 			return c.failed(err, s, l.PostStop)
 		}
 	}
