@@ -66,7 +66,7 @@ type exitError struct {
 }
 
 func noCommand(name string) error {
-	return &exitError{3, errors.New("No help topic for '" + name + "'")} //nolint:staticcheck // the words are runc's
+	return &exitError{3, errors.New("No help topic for '" + name + "'")}
 }
 
 func open(g *global, b *Build) (verbs, error) {

@@ -63,7 +63,8 @@ executed as the root in a user namespace created by an unprivileged user.`,
 func writeNew(name string, data []byte) error {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o666)
 	if errors.Is(err, fs.ErrExist) {
-		return fmt.Errorf("File %s exists. Remove it first", name) //nolint:staticcheck // the words are runc's
+		//lint:ignore ST1005 the words are runc's
+		return fmt.Errorf("File %s exists. Remove it first", name)
 	}
 	if err != nil {
 		return err

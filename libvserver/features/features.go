@@ -9,6 +9,8 @@
 package features
 
 import (
+	"slices"
+
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
@@ -35,7 +37,7 @@ func Known(b Build) *features.Features {
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
 		Hooks:         []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
-		MountOptions:  mountopt.Known(),
+		MountOptions:  mountOptions(),
 		Linux:         linux(),
 		Annotations:   annotations(b),
 		PotentiallyUnsafeConfigAnnotations: []string{
@@ -45,12 +47,17 @@ func Known(b Build) *features.Features {
 	}
 }
 
+// mountOptions leaves out what is read, but not carried out yet.
+func mountOptions() []string {
+	return slices.DeleteFunc(mountopt.Known(), func(name string) bool { return name == "copy-symlink" })
+}
+
 func linux() *features.Linux {
 	yes, no := true, false
 	return &features.Linux{
 		Namespaces:   spec.Namespaces(),
 		Capabilities: spec.Capabilities(),
-		Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &no},
+		Cgroup:       &features.Cgroup{V1: &yes, V2: &yes, Systemd: &yes, SystemdUser: &yes, Rdma: &yes},
 		Seccomp: &features.Seccomp{
 			Enabled:        &yes,
 			Actions:        seccomp.KnownActions(),
