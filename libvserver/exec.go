@@ -110,19 +110,32 @@ func (r *Runtime) Exec(o *ExecOptions) (status int, err error) {
 
 // enterable checks the container's state and takes hold of its first process.
 func (e *execution) enterable() error {
-	switch status, _ := e.r.status(e.rec); {
-	case status == specs.StateStopped:
+	if e.rec.Creating {
+		if status, _ := e.r.status(e.rec); status == specs.StateCreating {
+			return fmt.Errorf("cannot exec in container %s: it is still being created", e.rec.ID)
+		}
 		return errExecStopped
-	case status == specs.StateCreating:
-		return fmt.Errorf("cannot exec in container %s: it is still being created", e.rec.ID)
-	case status == state.Paused && !e.o.IgnorePaused:
-		return errExecPaused
 	}
 	var err error
-	if e.init, err = e.rec.Open(); errors.Is(err, state.ErrGone) {
-		return errExecStopped
+	if e.init, err = e.rec.Open(); err != nil {
+		if errors.Is(err, state.ErrGone) {
+			return errExecStopped
+		}
+		return err
 	}
-	return err
+	if e.o.IgnorePaused {
+		return nil
+	}
+	m, err := e.cgroup()
+	if err != nil || m == nil {
+		return err
+	}
+	if frozen, err := m.Frozen(); err != nil {
+		log.Debugf("freezer state of container %s: %v", e.rec.ID, err)
+	} else if frozen {
+		return errExecPaused
+	}
+	return nil
 }
 
 // blame finds the container's end to be the reason of a failure that it explains.

@@ -172,8 +172,8 @@ func (e *execution) rootFD() int {
 	if err != nil {
 		return -1
 	}
-	// The pid cannot have been another's if the process that is held by its pidfd is still there.
-	if e.gone() {
+	// Not another process's of the same pid, as the one that is held has not been waited for.
+	if e.init.Signal(0) != nil {
 		unix.Close(fd)
 		return -1
 	}
