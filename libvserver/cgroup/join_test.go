@@ -2,7 +2,6 @@ package cgroup
 
 import (
 	"os"
-	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,59 +22,37 @@ func linkOf(t *testing.T, fd int) string {
 	return l
 }
 
-func TestJoinSubV1(t *testing.T) {
+func TestJoinFDs(t *testing.T) {
 	needV1(t)
 	m := mustCreate(t, Options{})
-	mem := m.Path("memory")
-	if err := os.Mkdir(mem+"/sub", 0o755); err != nil {
-		t.Fatal(err)
-	}
-	j, err := m.JoinSub(map[string]string{"memory": "/sub"})
+	m = Load(m.State())
+	j, err := m.JoinFDs()
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, fd := range j.Tasks {
+	defer m.Close()
+	fds := append([]int{}, j.Tasks...)
+	if j.Cgroup >= 0 {
+		fds = append(fds, j.Cgroup)
+	}
+	for i, fd := range fds {
 		want := m.dirs[i].path + "/tasks"
-		if m.dirs[i].has("memory") {
-			want = mem + "/sub/tasks"
+		if m.dirs[i].v2() {
+			want = m.dirs[i].path
 		}
 		if got := linkOf(t, fd); got != want {
 			t.Errorf("%s, want %s", got, want)
 		}
 	}
-	j.Close()
-	for subs, want := range map[string]string{"nosuch=x": "controllers \"nosuch\"", "memory=../x": "must not contain", "=a/../../b": "must not contain", "=nosuch": "no such file", "memory,pids=x": "no hierarchy"} {
-		key, sub, _ := strings.Cut(subs, "=")
-		_, err := m.JoinSub(map[string]string{key: sub})
-		checkErr(t, subs, err, want)
+	if len(fds) != len(m.dirs) {
+		t.Errorf("%d descriptors for %d hierarchies", len(fds), len(m.dirs))
 	}
-}
-
-func TestJoinSubAndWithV2(t *testing.T) {
-	if !onV2(t) {
-		return
-	}
-	m := mustCreate(t, Options{})
-	sub := m.Path("") + "/sub"
-	if err := os.Mkdir(sub, 0o755); err != nil {
+	m.Close()
+	if err := m.Destroy(); err != nil {
 		t.Fatal(err)
 	}
-	j, err := m.JoinSub(map[string]string{"": "sub"})
-	if err != nil || linkOf(t, j.Cgroup) != sub || len(j.Tasks) != 0 {
-		t.Error(j, err)
-	}
-	cmd := start(t, m, "exec sleep 100")
-	if err := writeFile(sub+"/cgroup.procs", itoa(cmd.Process.Pid)); err != nil {
-		t.Fatal(err)
-	}
-	w, err := m.JoinWith(cmd.Process.Pid)
-	if err != nil || linkOf(t, w.Cgroup) != sub {
-		t.Error(w, err)
-	}
-	j.Close()
-	w.Close()
-	if _, err := m.JoinSub(map[string]string{"memory": "sub"}); err == nil {
-		t.Error("a controller's own path on version 2")
+	if _, err := m.JoinFDs(); err == nil {
+		t.Error("no error when it is gone")
 	}
 }
 

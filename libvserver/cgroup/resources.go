@@ -80,13 +80,15 @@ func convertMemory(out *resources, m *specs.LinuxMemory) error {
 	if m == nil {
 		return nil
 	}
+	//lint:ignore SA1019 memory.kernel is deprecated but still to be read
+	kernel := m.Kernel
 	for _, f := range [...]struct {
 		name string
 		from *int64
 		to   *int64
 	}{
 		{"limit", m.Limit, &out.Memory}, {"reservation", m.Reservation, &out.MemoryReservation}, {"swap", m.Swap, &out.MemorySwap},
-		{"kernel", m.Kernel, &out.kernel}, {"kernelTCP", m.KernelTCP, &out.kernelTCP}, //nolint:staticcheck // still to be read
+		{"kernel", kernel, &out.kernel}, {"kernelTCP", m.KernelTCP, &out.kernelTCP},
 	} {
 		if f.from == nil {
 			continue
