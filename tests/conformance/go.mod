@@ -4,7 +4,10 @@ go 1.26.0
 
 tool github.com/opencontainers/runtime-tools/cmd/runtimetest
 
-require github.com/opencontainers/runtime-tools v0.9.1-0.20251205004911-5e639034dcdc
+require (
+	github.com/opencontainers/runtime-tools v0.9.1-0.20251205004911-5e639034dcdc
+	github.com/santhosh-tekuri/jsonschema/v6 v6.0.3
+)
 
 require (
 	github.com/google/uuid v1.3.0 // indirect
@@ -19,5 +22,6 @@ require (
 	github.com/sirupsen/logrus v1.8.1 // indirect
 	github.com/urfave/cli v1.19.1 // indirect
 	golang.org/x/sys v0.5.0 // indirect
+	golang.org/x/text v0.14.0 // indirect
 	gopkg.in/yaml.v2 v2.4.0 // indirect
 )

@@ -222,6 +222,10 @@ func reason(output string) string {
 				line = text
 			}
 		}
+		// A test that ran itself again tells that one's output.
+		if strings.HasPrefix(line, "=== ") {
+			continue
+		}
 		if rest, ok := strings.CutPrefix(line, "> "); ok {
 			if _, why, ok := strings.Cut(rest, "skip "); ok {
 				return strings.Trim(why, "'")
