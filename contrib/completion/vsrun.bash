@@ -10,13 +10,13 @@ _vsrun_containers() {
 
 _vsrun() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= i
-	local commands="create delete doctor explain features kill list run spec start state"
-	local globals="--debug --log --log-format --root --rootless --systemd-cgroup --help --version"
+	local commands="create delete doctor enter exec explain features kill list run spec start state"
+	local globals="--debug --log --log-format --root --rootless --systemd-cgroup --cgroup-manager --help --version"
 	local create="--bundle --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds"
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
 		case ${COMP_WORDS[i]} in
-		--log | --log-format | --root | --rootless) ((i++)) ;;
+		--log | --log-format | --root | --rootless | --cgroup-manager) ((i++)) ;;
 		-*) ;;
 		*)
 			command=${COMP_WORDS[i]}
@@ -29,6 +29,7 @@ _vsrun() {
 	--root | --bundle | -b) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--log | --pid-file | --console-socket | --pidfd-socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$cur"); return ;;
+	--cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs systemd disabled" -- "$cur"); return ;;
 	--rootless) mapfile -t COMPREPLY < <(compgen -W "true false auto" -- "$cur"); return ;;
 	--format | -f)
 		case $command in
@@ -44,7 +45,7 @@ _vsrun() {
 	"") words="$commands $globals" ;;
 	create) words=$create ;;
 	run) words="$create --detach --keep --no-subreaper" ;;
-	start | state) words=$(_vsrun_containers) ;;
+	start | state | enter | exec) words=$(_vsrun_containers) ;;
 	delete) words="--force $(_vsrun_containers)" ;;
 	kill)
 		if [[ ${COMP_WORDS[COMP_CWORD - 2]} == kill && $prev != -* ]]; then
