@@ -322,11 +322,7 @@ func (n *creation) ended() error {
 	if st, err := reap(n.process.PIDFD); err == nil && st != "" {
 		how = st
 	}
-	hint := ""
-	if k, err := n.cg.OOMKills(); err == nil && k > 0 {
-		hint = ": out of memory (the cgroup's memory limit is too low for the start)"
-	}
-	return fmt.Errorf("the container's process %s before its program was started%s", how, hint)
+	return fmt.Errorf("the container's process %s before its program was started", how)
 }
 
 // undo removes what a failed launch has made, and returns its error.
@@ -344,6 +340,9 @@ func (n *creation) undo(cause error) error {
 		}
 	}
 	unmountRoot(n.hooks.Below, n.plan.Rootfs)
+	if why := n.outOfMemory(); why != "" {
+		cause = fmt.Errorf("%w: %s", cause, why)
+	}
 	if err := n.cg.Destroy(); err != nil {
 		log.Warnf("remove the cgroup of the failed container: %v", err)
 	}

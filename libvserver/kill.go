@@ -50,8 +50,8 @@ func (r *Runtime) Kill(id string, sig unix.Signal, all bool) error {
 		}
 		return fmt.Errorf("signal process %d: %w", rec.InitPid, err)
 	}
-	if sig == unix.SIGKILL && status == state.Paused {
-		// A frozen process of a v1 cgroup dies only when it is thawed.
+	if sig == unix.SIGKILL && r.frozen(rec) {
+		// A frozen process of a v1 cgroup dies only when it is thawed. Asked again, as a pause may have come meanwhile.
 		if m, err := c.cgroup(); err == nil && m != nil {
 			return m.Freeze(false)
 		}

@@ -15,6 +15,7 @@ func (r *Runtime) Report(id string) (*state.Report, error) {
 		return nil, err
 	}
 	rep := r.Store.Report(rec, r.frozen)
+	r.annotateOOM(&rep, rec)
 	return &rep, nil
 }
 

@@ -94,6 +94,11 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	if end.status() != 0 {
+		if why := n.outOfMemory(); why != "" {
+			log.Warnf("container %s: %s", n.rec.ID, why)
+		}
+	}
 	if o.Keep {
 		return end.status(), nil
 	}

@@ -28,7 +28,11 @@ func (m *Manager) Stats(controllers ...cgroups.Controller) (*cgroups.Stats, erro
 	if err != nil {
 		return nil, err
 	}
-	return lib.Stats(&o)
+	st, err := lib.Stats(&o)
+	if err == nil && m.layout == host.CgroupHybrid {
+		m.addUnified(st, &o)
+	}
+	return st, err
 }
 
 // OOMKills returns how many processes of the container the kernel has killed for want of memory since it was made (Linux

@@ -27,6 +27,7 @@ type verbs interface {
 	List() ([]state.Report, error)
 	Explain(bundle, configFile string) (*plan.Plan, error)
 	Exec(o *libvserver.ExecOptions) (status int, err error)
+	liveVerbs
 }
 
 // app is one run of the program.

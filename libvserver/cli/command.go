@@ -39,16 +39,23 @@ func commands() []entry {
 		{"delete", deleteCommand},
 		{"doctor", doctorCommand},
 		{"enter", enterCommand},
+		{"events", eventsCommand},
 		{"exec", execCommand},
 		{"explain", explainCommand},
 		{"features", featuresCommand},
 		{"help", helpCommand},
 		{"kill", killCommand},
 		{"list", listCommand},
+		{"pause", pauseCommand},
+		{"ps", psCommand},
+		{"resume", resumeCommand},
 		{"run", runCommand},
 		{"spec", specCommand},
 		{"start", startCommand},
+		{"stat", statCommand},
 		{"state", stateCommand},
+		{"top", topCommand},
+		{"update", updateCommand},
 	}
 }
 

@@ -36,7 +36,7 @@ func (s *Store) List(frozen func(*Record) bool) (list []Report, warnings []error
 	if err != nil {
 		return nil, nil, err
 	}
-	var names ownerNames
+	var names UserNames
 	for _, id := range ids {
 		rec, err := s.Load(id)
 		if rec == nil {
@@ -46,7 +46,7 @@ func (s *Store) List(frozen func(*Record) bool) (list []Report, warnings []error
 			continue
 		}
 		r := s.Report(rec, frozen)
-		r.Owner = names.name(rec.Owner)
+		r.Owner = names.Name(rec.Owner)
 		if err != nil && r.Status != specs.StateCreating {
 			warnings = append(warnings, err)
 		}
@@ -55,15 +55,15 @@ func (s *Store) List(frozen func(*Record) bool) (list []Report, warnings []error
 	return list, warnings, nil
 }
 
-// ownerNames turns user ids into names, by /etc/passwd alone, which is read
+// UserNames turns user ids into names, by /etc/passwd alone, which is read
 // once.
-type ownerNames struct {
+type UserNames struct {
 	passwd string
 	read   bool
 }
 
-// name returns the name of a user, "#1234" if there is none.
-func (o *ownerNames) name(uid uint32) string {
+// Name returns the name of a user, "#1234" if there is none.
+func (o *UserNames) Name(uid uint32) string {
 	if !o.read {
 		b, _ := os.ReadFile("/etc/passwd") // without it no user has a name
 		o.passwd, o.read = string(b), true

@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/vsrun/vsrun/libvserver"
+	"github.com/vsrun/vsrun/spec"
+	"github.com/vsrun/vsrun/spec/wire"
+)
+
+func (f *fake) Pause(id string) error  { return f.call("pause %q", id) }
+func (f *fake) Resume(id string) error { return f.call("resume %q", id) }
+func (f *fake) Update(o *libvserver.UpdateOptions) error {
+	w := wire.NewWriter(nil, "")
+	spec.EncodeLinuxResources(w, o.Resources)
+	return f.call("update %q %s %q %q", o.ID, w.Bytes(), o.L3CacheSchema, o.MemBwSchema)
+}
+func (f *fake) Pids(id string) ([]int, error) { return []int{os.Getpid(), 7}, f.call("pids %q", id) }
+func (f *fake) Processes() ([]libvserver.Process, error) {
+	return []libvserver.Process{{Container: "a", PID: 7, NSPID: 1, PPID: 5, User: "root", State: 'S', Threads: 1, Command: "sh -c x"}}, f.call("processes")
+}
+func (f *fake) Stats(id string) (*libvserver.Event, error) {
+	return &libvserver.Event{ID: id}, f.call("stats %q", id)
+}
+func (f *fake) Events(id string, interval time.Duration, emit func(*libvserver.Event) error) error {
+	if err := f.call("events %q %v", id, interval); err != nil {
+		return err
+	}
+	return emit(&libvserver.Event{ID: id})
+}
+func (f *fake) Stat(ids ...string) ([]libvserver.Stat, error) {
+	return []libvserver.Stat{statOf("a", 1, 0)}, f.call("stat %q", ids)
+}
+
+func TestLiveCalls(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "r.json")
+	if err := os.WriteFile(file, []byte(`{"pids":{"limit":9},"cpu":{"shares":0}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const oom = `{"type":"oom","id":"x"}`
+	for _, c := range []struct{ line, call, out, err string }{
+		{"pause x", `pause "x"`, "", ""},
+		{"resume x", `resume "x"`, "", ""},
+		{"pause", "", "", `"pause" requires exactly 1 argument(s)`},
+		{"events x", `events "x" 5s`, oom, ""},
+		{"events --interval=250ms x", `events "x" 250ms`, oom, ""},
+		{"events --interval 3 x", `events "x" 3s`, oom, ""}, // youki's
+		{"events --stats x", `stats "x"`, oom, ""},
+		{"events --interval 0 x", "", "", "duration interval must be greater than 0"},
+		{"events --interval soon x", "", "", `invalid value "soon" for flag -interval: parse error`},
+		{"ps --format json x", `pids "x"`, "7]\n", ""},
+		{"ps x -o pid", `pids "x"`, "PID", ""},
+		{"ps -f yaml x", "", "", "invalid format option"},
+		{"ps", "", "ps [command options] <container-id>", `"ps" requires a minimum of 1 argument(s)`},
+		{"ps --all", "processes", "root    7  a              1     5  S", ""},
+		{"ps -a -f json", "processes", `[{"container":"a","pid":7,"nspid":1,"ppid":5,"uid":0,"state":"S"`, ""},
+		{"ps --all x", "", "", `neither a container nor ps options: ["x"]`},
+		{"stat", `stat []`, "running", ""},
+		{"stat a b", `stat ["a" "b"]`, "running", ""},
+		{"stat -f json a", `stat ["a"]`, `[{"id":"a","status":"running","pid":7,"uptime":10000000000,"processes":1,"cpu":{`, ""},
+		{"stat -f x", "", "", `invalid format option "x": table or json`},
+		{"stat --interval 0", "", "", "--interval must be greater than 0"},
+		{"top a", `stat ["a"]`, "ID  CPU%", ""},
+		{"top --sort size", "", "", `--sort: unknown key "size"`},
+		{"update x", `update "x" {"memory":{},"cpu":{},"pids":{},"blockIO":{}} "" ""`, "", ""},
+		{"update --memory 64m --memory-swap -1 --memory-reservation 1k --pids-limit 5 x",
+			`update "x" {"memory":{"limit":67108864,"reservation":1024,"swap":-1},"cpu":{},"pids":{"limit":5},"blockIO":{}} "" ""`, "", ""},
+		{"update --cpu-share 2 --cpu-quota 3 --cpu-period 4 --cpu-burst 5 --cpu-rt-period 6 --cpu-rt-runtime 7 --cpu-idle 1 --cpuset-cpus 0 --cpuset-mems 0 --blkio-weight 10 x",
+			`update "x" {"memory":{},"cpu":{"shares":2,"quota":3,"burst":5,"period":4,"realtimeRuntime":7,"realtimePeriod":6,"cpus":"0","mems":"0","idle":1},"pids":{},"blockIO":{"weight":10}} "" ""`, "", ""},
+		{"update --l3-cache-schema L3:0=f --mem-bw-schema MB:0=9 x", `update "x" {"memory":{},"cpu":{},"pids":{},"blockIO":{}} "L3:0=f" "MB:0=9"`, "", ""},
+		{"update --kernel-memory 5 x", `update "x" {"memory":{},"cpu":{},"pids":{},"blockIO":{}} "" ""`, "", ""},
+		{"update -r " + file + " --memory 1 x", `update "x" {"cpu":{"shares":0},"pids":{"limit":9}} "" ""`, "", ""},
+		{"update -r /nowhere x", "", "", "--resources: open /nowhere: no such file or directory"},
+		{"update --memory 1x x", "", "", "invalid value for memory: invalid size: '1x'"},
+		{"update --cpu-quota x x", "", "", `invalid value for cpu-quota: strconv.ParseInt: parsing "x": invalid syntax`},
+		{"update --blkio-weight 70000 x", "", "", "invalid value for blkio-weight"},
+	} {
+		f := &fake{}
+		out, status, err := called(f, strings.Fields(c.line)...)
+		if got := strings.Join(f.calls, ";"); got != c.call || status != 0 {
+			t.Errorf("%s: called %s, want %s", c.line, got, c.call)
+		}
+		if !strings.Contains(out, c.out) {
+			t.Errorf("%s: printed %q, want %q in it", c.line, out, c.out)
+		}
+		if c.err == "" && err != nil || c.err != "" && (err == nil || !strings.Contains(err.Error(), c.err)) {
+			t.Errorf("%s: %v, want %q", c.line, err, c.err)
+		}
+	}
+}
+
+// What the runtime reports is not lost.
+func TestLiveErrors(t *testing.T) {
+	for _, line := range []string{"pause x", "resume x", "events x", "events --stats x", "ps x", "ps --all", "stat", "stat -w", "top", "update x"} {
+		f := &fake{err: os.ErrDeadlineExceeded}
+		if out, _, err := called(f, strings.Fields(line)...); err != os.ErrDeadlineExceeded || out != "" {
+			t.Errorf("%s: %v, %q", line, err, out)
+		}
+	}
+}
+
+func TestPidsJSON(t *testing.T) {
+	for want, pids := range map[string][]int{"null\n": nil, "[1]\n": {1}, "[1,22]\n": {1, 22}} {
+		if d := cmp.Diff(want, string(appendPids(nil, pids))); d != "" {
+			t.Error(d)
+		}
+	}
+}

@@ -1,0 +1,110 @@
+package libvserver
+
+import "github.com/opencontainers/runtime-spec/specs-go"
+
+// mergeResources puts the limits of add into to. What add leaves out stays; so do device rules, which an update never
+// touches, and, of lists, entries for other devices, page sizes and interfaces.
+func mergeResources(to, add *specs.LinuxResources) {
+	if a := add.Memory; a != nil {
+		t := fresh(&to.Memory)
+		set(&t.Limit, a.Limit)
+		set(&t.Reservation, a.Reservation)
+		set(&t.Swap, a.Swap)
+		set(&t.Kernel, a.Kernel)       //nolint:staticcheck // still to be kept
+		set(&t.KernelTCP, a.KernelTCP) //nolint:staticcheck // still to be kept
+		set(&t.Swappiness, a.Swappiness)
+		set(&t.DisableOOMKiller, a.DisableOOMKiller)
+		set(&t.UseHierarchy, a.UseHierarchy)
+		set(&t.CheckBeforeUpdate, a.CheckBeforeUpdate)
+	}
+	if a := add.CPU; a != nil {
+		t := fresh(&to.CPU)
+		set(&t.Shares, a.Shares)
+		set(&t.Quota, a.Quota)
+		set(&t.Burst, a.Burst)
+		set(&t.Period, a.Period)
+		set(&t.RealtimeRuntime, a.RealtimeRuntime)
+		set(&t.RealtimePeriod, a.RealtimePeriod)
+		set(&t.Idle, a.Idle)
+		if a.Cpus != "" {
+			t.Cpus = a.Cpus
+		}
+		if a.Mems != "" {
+			t.Mems = a.Mems
+		}
+	}
+	if a := add.Pids; a != nil {
+		set(&fresh(&to.Pids).Limit, a.Limit)
+	}
+	if a := add.BlockIO; a != nil {
+		mergeBlockIO(fresh(&to.BlockIO), a)
+	}
+	to.HugepageLimits = mergeList(to.HugepageLimits, add.HugepageLimits, func(l *specs.LinuxHugepageLimit) string { return l.Pagesize })
+	if a := add.Network; a != nil {
+		t := fresh(&to.Network)
+		set(&t.ClassID, a.ClassID)
+		t.Priorities = mergeList(t.Priorities, a.Priorities, func(p *specs.LinuxInterfacePriority) string { return p.Name })
+	}
+	to.Rdma = mergeMap(to.Rdma, add.Rdma)
+	to.Unified = mergeMap(to.Unified, add.Unified)
+}
+
+func mergeBlockIO(t, a *specs.LinuxBlockIO) {
+	set(&t.Weight, a.Weight)
+	set(&t.LeafWeight, a.LeafWeight)
+	type device struct{ major, minor int64 }
+	t.WeightDevice = mergeList(t.WeightDevice, a.WeightDevice, func(d *specs.LinuxWeightDevice) device { return device{d.Major, d.Minor} })
+	rate := func(t *[]specs.LinuxThrottleDevice, a []specs.LinuxThrottleDevice) {
+		*t = mergeList(*t, a, func(d *specs.LinuxThrottleDevice) device { return device{d.Major, d.Minor} })
+	}
+	rate(&t.ThrottleReadBpsDevice, a.ThrottleReadBpsDevice)
+	rate(&t.ThrottleWriteBpsDevice, a.ThrottleWriteBpsDevice)
+	rate(&t.ThrottleReadIOPSDevice, a.ThrottleReadIOPSDevice)
+	rate(&t.ThrottleWriteIOPSDevice, a.ThrottleWriteIOPSDevice)
+}
+
+// fresh makes *p a copy of its own, or an empty value.
+func fresh[T any](p **T) *T {
+	v := new(T)
+	if *p != nil {
+		*v = **p
+	}
+	*p = v
+	return v
+}
+
+func set[T any](to **T, from *T) {
+	if from != nil {
+		*to = from
+	}
+}
+
+// mergeList replaces the entries of list that have the key of one in add, and appends the others of add.
+func mergeList[T any, K comparable](list, add []T, key func(*T) K) []T {
+	out := append([]T(nil), list...)
+next:
+	for i := range add {
+		for j := range out {
+			if key(&out[j]) == key(&add[i]) {
+				out[j] = add[i]
+				continue next
+			}
+		}
+		out = append(out, add[i])
+	}
+	return out
+}
+
+func mergeMap[T any](to, add map[string]T) map[string]T {
+	if len(add) == 0 {
+		return to
+	}
+	out := make(map[string]T, len(to)+len(add))
+	for k, v := range to {
+		out[k] = v
+	}
+	for k, v := range add {
+		out[k] = v
+	}
+	return out
+}
