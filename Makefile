@@ -16,7 +16,7 @@ SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_te
 ARGS    ?=
 
 .DELETE_ON_ERROR:
-.PHONY: all run test lint bench install uninstall clean help FORCE
+.PHONY: all run test conformance lint bench install uninstall clean help FORCE
 
 all: vsrun ## build ./vsrun, static
 
@@ -36,7 +36,7 @@ run: vsrun ## show a container's life, from create to delete, as root
 
 test: vsrun ## run all tests: unit, golden and integration (RUNTIME=runc tests another runtime; ARGS='-run X')
 	@contrib/need busybox unshare
-	@go run ./tests/cmd/report -count=1 -timeout 20m $(ARGS) ./...
+	@go run ./tests/cmd/report -also tests/conformance -count=1 -timeout 20m $(ARGS) ./...
 
 lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
 	@contrib/need go
@@ -44,6 +44,7 @@ lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
 	@for f in contrib/need contrib/demo .ci/run; do sh -n $$f || exit 1; done
 	go vet -tags $(TAGS) ./...
 	go run $(STATICCHECK) -tags $(TAGS) ./...
+	cd tests/conformance && go vet ./... && go run $(STATICCHECK) ./...
 
 bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 NAME=PATH')
 	@contrib/need busybox unshare gcc libc
@@ -62,6 +63,11 @@ uninstall: ## remove what install installed
 
 clean: ## remove what was built
 	rm -f vsrun $(HELPER)
+	rm -rf tests/conformance/bin
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+
+conformance: vsrun ## run the OCI validation suite alone, and print its table (RUNTIME=runc compares)
+	@contrib/need unshare
+	@cd tests/conformance && go test -count=1 -timeout 30m -run TestSuite $(ARGS) -table

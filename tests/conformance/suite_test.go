@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -44,7 +45,10 @@ func layouts() []layout {
 }
 
 // results are the cells of the table, by program and layout.
-var results = map[string]map[string]string{}
+var (
+	results   = map[string]map[string]string{}
+	resultsMu sync.Mutex
+)
 
 func TestMain(m *testing.M) {
 	flag.Parse()
@@ -65,7 +69,7 @@ func TestSuite(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer lock.Close()
+	t.Cleanup(func() { lock.Close() })
 	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
 		t.Fatal(err)
 	}
@@ -75,6 +79,8 @@ func TestSuite(t *testing.T) {
 	}
 	for _, l := range layouts() {
 		t.Run(l.name, func(t *testing.T) {
+			// Most of the time a program sleeps. Those with fixed names of cgroups run in one layout alone.
+			t.Parallel()
 			for _, r := range table {
 				t.Run(r.name, func(t *testing.T) { runRow(t, rt, dir, r, l) })
 			}
@@ -84,6 +90,8 @@ func TestSuite(t *testing.T) {
 
 func runRow(t *testing.T, rt *runtimeUnderTest, dir string, r row, l layout) {
 	cell := func(s string) {
+		resultsMu.Lock()
+		defer resultsMu.Unlock()
 		if results[r.name] == nil {
 			results[r.name] = map[string]string{}
 		}

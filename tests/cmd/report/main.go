@@ -2,13 +2,17 @@
 // test that failed, the reason of every skip, and at the very end one plain
 // line, "N passed, N failed, N skipped". A test with subtests counts by those.
 //
-//	report [GO TEST ARGUMENT]...
+//	report [-also DIRECTORY]... [GO TEST ARGUMENT]...
+//
+// Each directory is a module of its own, tested with the same arguments after
+// the current one.
 package main
 
 import (
 	"bufio"
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -48,23 +52,43 @@ type report struct {
 func main() {
 	r := &report{out: os.Stdout, results: map[string]*result{}, builds: map[string]*strings.Builder{}}
 	begin := time.Now()
-	cmd := exec.Command("go", append([]string{"test", "-json"}, os.Args[1:]...)...)
+	dirs, args := modules(os.Args[1:])
+	var errs []error
+	for _, dir := range dirs {
+		errs = append(errs, r.test(dir, args))
+	}
+	if failed := r.close(time.Since(begin), errors.Join(errs...)); failed {
+		os.Exit(1)
+	}
+}
+
+// modules splits the command line into directories, the current one first,
+// and what goes to go test.
+func modules(args []string) (dirs, rest []string) {
+	dirs = []string{"."}
+	for len(args) >= 2 && args[0] == "-also" {
+		dirs, args = append(dirs, args[1]), args[2:]
+	}
+	return dirs, args
+}
+
+func (r *report) test(dir string, args []string) error {
+	cmd := exec.Command("go", append([]string{"test", "-C", dir, "-json"}, args...)...)
 	cmd.Stderr = os.Stderr
 	pipe, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
 	}
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "report:", err)
-		os.Exit(1)
+		return err
 	}
 	if err := r.read(pipe); err != nil {
 		fmt.Fprintln(os.Stderr, "report:", err)
 	}
-	werr := cmd.Wait()
-	if failed := r.close(time.Since(begin), werr); failed {
-		os.Exit(1)
+	if err := cmd.Wait(); err != nil {
+		return fmt.Errorf("in %s: %w", dir, err)
 	}
+	return nil
 }
 
 func (r *report) read(in io.Reader) error {

@@ -60,3 +60,13 @@ func TestReportNothing(t *testing.T) {
 		t.Errorf("%s", &out)
 	}
 }
+
+func TestModules(t *testing.T) {
+	dirs, args := modules([]string{"-also", "a", "-also", "b/c", "-run", "X", "./..."})
+	if strings.Join(dirs, " ") != ". a b/c" || strings.Join(args, " ") != "-run X ./..." {
+		t.Errorf("%q, %q", dirs, args)
+	}
+	if dirs, args := modules(nil); len(dirs) != 1 || len(args) != 0 {
+		t.Errorf("%q, %q", dirs, args)
+	}
+}
