@@ -62,7 +62,8 @@ type execution struct {
 	path    string // of the executable, if it is not the first argument
 	plan    *plan.Plan
 	process *launch.Process
-	master  int  // of the pty, in the foreground
+	master  int // of the pty, until the relay has it
+	relay   *console.Relay
 	tracer  bool // the container's own process has CAP_SYS_PTRACE
 	ready   bool
 }
@@ -181,7 +182,7 @@ func (e *execution) prepare() error {
 	f := facts(e.bundle, nil)
 	f.Home = func(_ string, uid uint32) string { return homeIn(e.rootFD(), uid) }
 	e.plan, err = plan.BuildExec(e.bundle, f, &plan.ExecOptions{
-		ID: e.rec.ID, Namespaces: uintptr(e.l.NS), NoNewKeyring: e.l.NoNewKeyring, PreserveFDs: e.o.PreserveFDs,
+		ID: e.rec.ID, Namespaces: uintptr(e.l.NS), NoNewKeyring: e.l.NoNewKeyring, PreserveFDs: e.o.PreserveFDs, Foreground: !e.o.Detach,
 		NoCgroup: e.rec.Part(cgroupPart) == nil, Path: e.path,
 	})
 	if err != nil {
@@ -244,6 +245,14 @@ func (e *execution) stage(ev launch.Event) error {
 	case plan.StageConsole:
 		e.master = ev.FD
 		return nil
+	case plan.StageRelay:
+		master := e.master
+		e.master = -1
+		var err error
+		if e.relay, err = console.Start(master); err != nil {
+			return err
+		}
+		return e.process.Continue("")
 	case plan.StageExec:
 		e.ready = true
 		return nil
@@ -292,18 +301,8 @@ func (e *execution) hand() error {
 // foreground stays until the program has ended.
 func (e *execution) foreground() (int, error) {
 	forward.To(e.process.PIDFD)
-	var relay *console.Relay
-	if e.master >= 0 {
-		master := e.master
-		e.master = -1
-		var err error
-		if relay, err = console.Start(master); err != nil {
-			e.end()
-			return 255, err
-		}
-	}
 	ended, err := waitExit(e.process.PIDFD)
-	if err := relay.Close(); err != nil {
+	if err := e.relay.Close(); err != nil {
 		log.Warnf("%v", err)
 	}
 	if err != nil {
@@ -320,6 +319,7 @@ func (e *execution) end() {
 }
 
 func (e *execution) close() {
+	_ = e.relay.Close()
 	if e.init != nil {
 		e.init.Close()
 	}

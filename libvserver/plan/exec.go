@@ -18,6 +18,8 @@ type ExecOptions struct {
 	// NoNewKeyring: the container was made without a session keyring of its own.
 	NoNewKeyring bool
 	PreserveFDs  int
+	// Foreground: the runtime relays the terminal.
+	Foreground bool
 	// NoCgroup: the container has none.
 	NoCgroup bool
 	// Path is the executable, if it is another than Args[0] (a login shell's first argument is "-sh").
@@ -68,6 +70,10 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 	}
 	if p.Terminal {
 		b.terminalWithoutMounts(p)
+		if o.Foreground {
+			// What the program does first shall meet a terminal whose modes and size are set.
+			b.await("process.terminal", StageRelay)
+		}
 	}
 	if p.NoNewPrivileges {
 		b.add(NoNewPrivileges{"process.noNewPrivileges"})

@@ -73,8 +73,10 @@ const (
 	StageListener
 	// StageExec: the program is next (exec).
 	StageExec
+	// StageRelay: the caller's terminal and the process's are connected (exec in the foreground).
+	StageRelay
 )
 
-var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program"}
+var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program", "terminal relay"}
 
 func (s Stage) String() string { return stageNames[s] }
