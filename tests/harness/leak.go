@@ -67,6 +67,14 @@ func Purge(tag, dir string) {
 	})
 }
 
+// RemoveTree removes a directory, but nothing that is still mounted in it.
+func RemoveTree(dir string) {
+	Purge(dir, dir)
+	if len(mountPoints(dir)) == 0 {
+		_ = os.RemoveAll(dir)
+	}
+}
+
 func mountPoints(dir string) []string {
 	data, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {

@@ -53,13 +53,17 @@ func run(m *testing.M) (int, error) {
 	if err != nil {
 		return 1, err
 	}
-	defer os.RemoveAll(dir)
+	defer harness.RemoveTree(dir)
 	probe = filepath.Join(dir, "probe")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", probe,
 		"github.com/vsrun/vsrun/tests/cmd/probe")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return 1, fmt.Errorf("building the probe: %w\n%s", err, out)
+	}
+	// Where testscript makes its directories: a run of some scripts only would leave them.
+	if err := os.Setenv("GOTMPDIR", dir); err != nil {
+		return 1, err
 	}
 	unix.Umask(0o022)
 	layout = harness.CgroupLayout()
