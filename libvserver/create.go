@@ -267,7 +267,7 @@ func (n *creation) stage(e launch.Event) error {
 		}
 	case plan.StageConsole:
 		n.master = e.FD
-		return nil // it does not wait
+		return console.Prepare(e.FD) // the process does not wait
 	case plan.StageCopyUp:
 		err = n.copyUp(e.Value)
 	case plan.StageHooks:

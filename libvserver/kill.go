@@ -104,7 +104,8 @@ func (c *container) kill() error {
 			p = nil
 		}
 	}
-	if m != nil && (!loadLaunched(c.rec).PIDNS || c.r.frozen(c.rec)) {
+	// A create that was killed may have left a process whose pid it had not yet written down.
+	if m != nil && (c.rec.InitPid == 0 || c.rec.Creating || !loadLaunched(c.rec).PIDNS || c.r.frozen(c.rec)) {
 		if err := m.Kill(); err != nil {
 			return err
 		}

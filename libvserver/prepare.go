@@ -69,7 +69,7 @@ func (n *creation) listenFDs() error {
 		if names := os.Getenv("LISTEN_FDNAMES"); names != "" {
 			n.opt.Env = append(n.opt.Env, "LISTEN_FDNAMES="+names)
 		}
-		n.opt.PreserveFDs = max(n.opt.PreserveFDs, count)
+		n.opt.PreserveFDs += count
 	}
 	if pid != os.Getpid() {
 		count = 0

@@ -78,7 +78,9 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 	var relay *console.Relay
 	if n.master >= 0 {
 		var err error
-		if relay, err = console.Start(n.master); err != nil {
+		master := n.master
+		n.master = -1 // it is the relay's
+		if relay, err = console.Start(master); err != nil {
 			_ = unix.PidfdSendSignal(n.process.PIDFD, unix.SIGKILL, nil, 0)
 			return 1, err
 		}

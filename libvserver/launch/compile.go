@@ -16,6 +16,9 @@ import (
 type Descriptors struct {
 	// Reports is the child's end of the socket pair on which it talks to the runtime.
 	Reports int
+	// Peer is the runtime's end of it, which the child closes first thing: it would wait for ever for a runtime that is
+	// gone if it held that itself. 0 for none.
+	Peer int
 	// Listener is the socket on which the child waits for `start`.
 	Listener int
 	// Console is a connected socket that takes the pty's master (--console-socket); else it goes to the runtime.
@@ -82,6 +85,9 @@ func newCompiler(steps []plan.Step, d *Descriptors) *compiler {
 	c.maskReady, c.chdirDone = p.newSlot(), p.newSlot()
 	p.step = -1
 	c.umask = p.result(unix.SYS_UMASK, "", val(0))
+	if d.Peer > 0 {
+		p.call(unix.SYS_CLOSE, "", val(d.Peer))
+	}
 	if d.Close >= 0 {
 		p.call(unix.SYS_CLOSE, "", val(d.Close))
 	}
@@ -270,7 +276,7 @@ func (c *compiler) mountRoot(s plan.MountRoot) {
 	}
 	c.into(c.openTree(val(atFDCWD), s.Path, unix.AT_RECURSIVE), c.root)
 	c.call(unix.SYS_MOVE_MOUNT, "move_mount on "+s.Path, c.root.arg(), val(c.empty), val(atFDCWD), val(c.cstring(s.Path)),
-		val(unix.MOVE_MOUNT_F_EMPTY_PATH))
+		val(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS))
 }
 
 // parentPrivate makes the mount private that a path lies in: only a mount's root can be named, so it is looked for upward.

@@ -33,20 +33,19 @@ func Join(pl *plan.Plan, o *Options, t *Target) (*Process, error) {
 	if err := d.open(pl); err != nil {
 		return nil, err
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	reports, err := d.talk()
 	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
+		return nil, err
 	}
-	defer unix.Close(pair[1])
-	d.Reports = pair[1]
+	defer unix.Close(d.Reports)
 	c := newCompiler(pl.Steps, d)
-	p := &Process{PIDFD: -1, reports: pair[0], prog: c.Program, m: &machine{reports: uintptr(d.Reports)}}
+	p := &Process{PIDFD: -1, reports: reports, prog: c.Program, m: &machine{reports: uintptr(d.Reports)}}
 	if err = c.plan(); err == nil {
 		p.publish()
 		err = p.join(pl, o, t)
 	}
 	if err != nil {
-		unix.Close(pair[0])
+		unix.Close(reports)
 		return nil, err
 	}
 	return p, nil

@@ -13,23 +13,24 @@ import (
 // newUserns makes a user namespace with these maps and returns its descriptor: what mount_setattr(2) wants for an
 // id-mapped mount. It lives in a process of its own only until it has been opened.
 func newUserns(uids, gids []plan.IDMap) (int, error) {
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	d := &Descriptors{Close: -1}
+	reports, err := d.talk()
 	if err != nil {
-		return -1, os.NewSyscallError("socketpair", err)
+		return -1, err
 	}
-	c := newCompiler(nil, &Descriptors{Close: -1})
+	c := newCompiler(nil, d)
 	c.emit(opAwait, "", val(0), val(0), val(0), val(0))
-	m := &machine{reports: uintptr(pair[1]), code: c.code, slot: make([]uintptr, c.slots)}
+	m := &machine{reports: uintptr(d.Reports), code: c.code, slot: make([]uintptr, c.slots)}
 	args := &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND | unix.CLONE_NEWUSER, exitSignal: uint64(unix.SIGCHLD)}
 	args.pidfd = uint64(address32(&m.pidfd))
 	pid, errno := cloneAndExecute(m, args, false)
-	unix.Close(pair[1])
+	unix.Close(d.Reports)
 	if errno != 0 {
-		unix.Close(pair[0])
+		unix.Close(reports)
 		return -1, os.NewSyscallError("clone3", errno)
 	}
 	defer func() {
-		unix.Close(pair[0])
+		unix.Close(reports)
 		_ = unix.PidfdSendSignal(int(m.pidfd), unix.SIGKILL, nil, 0)
 		_ = unix.Waitid(unix.P_PIDFD, int(m.pidfd), nil, unix.WEXITED, nil)
 		unix.Close(int(m.pidfd))

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -50,19 +51,28 @@ func Begin(pl *plan.Plan, o *Options) (*Process, error) {
 	if err := d.open(pl); err != nil {
 		return nil, err
 	}
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	reports, err := d.talk()
 	if err != nil {
-		return nil, os.NewSyscallError("socketpair", err)
+		return nil, err
 	}
-	defer unix.Close(pair[1])
-	d.Reports = pair[1]
-	p := &Process{PIDFD: -1, reports: pair[0], c: newCompiler(pl.Steps, d)}
+	defer unix.Close(d.Reports)
+	p := &Process{PIDFD: -1, reports: reports, c: newCompiler(pl.Steps, d)}
 	p.prog = p.c.Program
 	if err := p.begin(pl, d, o); err != nil {
-		unix.Close(pair[0])
+		unix.Close(reports)
 		return nil, err
 	}
 	return p, nil
+}
+
+// talk makes the socket pair on which the child talks to the runtime, and returns the runtime's end.
+func (d *Descriptors) talk() (int, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, os.NewSyscallError("socketpair", err)
+	}
+	d.Peer, d.Reports = pair[0], pair[1]
+	return pair[0], nil
 }
 
 func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
@@ -186,7 +196,7 @@ func (d *Descriptors) enter(pl *plan.Plan) error {
 			return fmt.Errorf("linux.namespaces: new time namespace: unshare: %w", err)
 		}
 		for _, line := range pl.Clone.TimeOffsets {
-			if err := os.WriteFile("/proc/thread-self/timens_offsets", []byte(line), 0); err != nil {
+			if err := os.WriteFile("/proc/"+strconv.Itoa(unix.Gettid())+"/timens_offsets", []byte(line), 0); err != nil {
 				return fmt.Errorf("linux.timeOffsets: %q: %w", line, err)
 			}
 		}
