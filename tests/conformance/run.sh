@@ -24,7 +24,9 @@ done
 {
 	ls "$scratch/state" | sed 's/^/state directory /'
 	grep -oE '[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}' "$scratch/calls" | sort -u >"$scratch/ids"
-	echo /cgrouptest >>"$scratch/ids"
+	case $program in
+	linux_cgroups_* | delete_*) echo /cgrouptest >>"$scratch/ids" ;;
+	esac
 	find /sys/fs/cgroup -type d | grep -F -f "$scratch/ids" | sort -r >"$scratch/cgroups"
 	sed 's/^/cgroup /' "$scratch/cgroups"
 	grep -F " $scratch/tmp" /proc/self/mountinfo | cut -d' ' -f5 | sed 's/^/mount /'
