@@ -20,9 +20,9 @@ ARGS    ?=
 
 all: vsrun ## build ./vsrun, static
 
-# The libseccomp part is a program of its own, embedded in vsrun: it is
-# started only when a filter is not in the cache, so the hot path has no cgo.
-$(HELPER): $(wildcard libvserver/helper/cmd/*.go) go.mod go.sum Makefile
+# What needs libseccomp, D-Bus or the cgroups library is a program of its own,
+# embedded in vsrun and started only when needed, so the hot path has none of it.
+$(HELPER): $(wildcard libvserver/helper/cmd/*.go libvserver/cgroup/job/*.go libvserver/seccomp/wire/*.go) go.mod go.sum Makefile
 	@contrib/need go gcc libc pkg-config libseccomp
 	CGO_ENABLED=1 go build -trimpath -tags $(TAGS) -ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./libvserver/helper/cmd
 

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vsrun/vsrun/libvserver/cgroup"
@@ -14,7 +13,7 @@ import (
 // Event is what happens to a container: memory has run out (Stats is nil), or a time to look at it has come.
 type Event struct {
 	ID    string
-	Stats *cgroups.Stats
+	Stats []byte // JSON, see cgroup.Manager.Stats
 }
 
 // Stats reads all figures of a container's cgroup.

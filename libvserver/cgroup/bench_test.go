@@ -55,8 +55,9 @@ func BenchmarkSet(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
+		res := libraryResources(b, &m.res)
 		for b.Loop() {
-			if err := lib.Set(&m.res.Resources); err != nil {
+			if err := lib.Set(res); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -68,19 +69,20 @@ func BenchmarkLibraryCycle(b *testing.B) {
 	if l := host.CgroupLayout(); l != host.CgroupV1 && l != host.CgroupHybrid {
 		b.Skip("needs version 1")
 	}
-	res, err := convert(resourcesOf(&testing.T{}, benchLimits))
+	own, err := convert(resourcesOf(&testing.T{}, benchLimits))
 	if err != nil {
 		b.Fatal(err)
 	}
+	res := libraryResources(b, &own)
 	for b.Loop() {
-		lib, err := fs.NewManager(&cgroups.Cgroup{Path: "/vsruntest-bench", Resources: &res.Resources}, nil)
+		lib, err := fs.NewManager(&cgroups.Cgroup{Path: "/vsruntest-bench", Resources: res}, nil)
 		if err != nil {
 			b.Fatal(err)
 		}
 		if err := lib.Apply(-1); err != nil {
 			b.Fatal(err)
 		}
-		if err := lib.Set(&res.Resources); err != nil {
+		if err := lib.Set(res); err != nil {
 			b.Fatal(err)
 		}
 		if err := lib.Destroy(); err != nil {

@@ -13,7 +13,7 @@ func (m *Manager) initCpuset(d *dir) error {
 	for _, f := range [...]struct {
 		file string
 		set  bool
-	}{{"cpus", m.res.CpusetCpus != ""}, {"mems", m.res.CpusetMems != ""}} {
+	}{{"cpus", m.res.cpusetCPUs != ""}, {"mems", m.res.cpusetMems != ""}} {
 		// Even to hold what is set, a cpuset needs a parent that has it.
 		val, err := cpusetOf(d, parent(d.path), &prefix, f.file)
 		if err != nil {

@@ -6,8 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/fs"
+	"github.com/vsrun/vsrun/libvserver/log"
 	"golang.org/x/sys/unix"
 )
 
@@ -34,14 +33,10 @@ func (m *Manager) Freeze(on bool) error {
 		return errors.New("no freezer cgroup controller is mounted")
 	}
 	if !d.v2() {
-		state := cgroups.Thawed
 		if on {
-			state = cgroups.Frozen
+			return m.withHint(freezeV1(d.path))
 		}
-		if err := new(fs.FreezerGroup).Set(d.path, &cgroups.Resources{Freezer: state}); err != nil {
-			return m.withHint(fmt.Errorf("freezer of %s: %w", d.path, err))
-		}
-		return nil
+		return m.withHint(setFreezer(d.path, thawed))
 	}
 	val := "0"
 	if on {
@@ -58,6 +53,59 @@ func (m *Manager) Freeze(on bool) error {
 	if err != nil {
 		_ = writeFile(file, "0")
 	}
+	return err
+}
+
+// The states of a version 1 freezer, besides FREEZING.
+const (
+	frozenState = "FROZEN"
+	thawed      = "THAWED"
+)
+
+func setFreezer(path, state string) error {
+	file := path + "/freezer.state"
+	if err := writeFile(file, state); err != nil {
+		return opError("", "write "+state+" to", file, err)
+	}
+	return nil
+}
+
+// freezeV1 freezes a cgroup of the version 1 freezer, which does not take hold for certain: while processes are forked
+// or moved in, it may stay FREEZING for ever, and has to be told again. How often, and thawing and pausing now and then,
+// are what runc has found to succeed.
+func freezeV1(path string) error {
+	err := errors.New("cgroup " + path + ": unable to freeze: processes keep appearing in it")
+	for i := range 1000 {
+		if i%50 == 49 {
+			_ = setFreezer(path, thawed)
+			time.Sleep(10 * time.Millisecond)
+		}
+		if serr := setFreezer(path, frozenState); serr != nil {
+			err = serr
+			break
+		}
+		if i%25 == 24 {
+			time.Sleep(10 * time.Microsecond)
+		}
+		file := path + "/freezer.state"
+		state, rerr := readValue(file)
+		switch {
+		case rerr != nil:
+			err = opError("", "read", file, rerr)
+		case state == frozenState:
+			if i > 1 {
+				log.Debugf("cgroup %s: frozen after %d retries", path, i)
+			}
+			return nil
+		case state == "FREEZING":
+			continue
+		default:
+			err = errors.New("cgroup " + path + ": " + state + " while freezing")
+		}
+		break
+	}
+	// Left FREEZING, some of its processes would stand still.
+	_ = setFreezer(path, thawed)
 	return err
 }
 

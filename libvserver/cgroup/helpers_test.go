@@ -9,13 +9,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/vsrun/vsrun/libvserver/cgroup/job"
 	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/spec/wire"
 	"golang.org/x/sys/unix"
 )
 
-// TestMain takes controllers that tests have turned on in the root of the version 2 tree off again.
+// TestMain has vsrun-helper's jobs done in this process, and takes controllers that tests have turned on in the root of the version 2 tree off again.
 func TestMain(m *testing.M) {
+	runHelper = job.Run
 	control := host.CgroupRoot + "/cgroup.subtree_control"
 	if host.CgroupLayout() == host.CgroupHybrid {
 		control = host.CgroupRoot + "/unified/cgroup.subtree_control"

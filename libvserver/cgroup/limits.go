@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/opencontainers/cgroups"
 	"github.com/vsrun/vsrun/libvserver/host"
 )
 
@@ -111,7 +110,7 @@ func (m *Manager) onV2(controller string) bool {
 // the process itself may still be cloned into the cgroup, which a limit of 0 forbids on version 2 (runc writes 1 too:
 // systemd knows no 0).
 func (l *limits) pids() {
-	if p := l.res.PidsLimit; p != nil {
+	if p := l.res.pidsLimit; p != nil {
 		switch {
 		case *p < 0:
 			l.add("pids", "pids.max", "max", "pids.limit", 0)
@@ -122,10 +121,10 @@ func (l *limits) pids() {
 }
 
 func (l *limits) cpuset() {
-	if s := l.res.CpusetCpus; s != "" {
+	if s := l.res.cpusetCPUs; s != "" {
 		l.add("cpuset", "cpuset.cpus", s, "cpu.cpus", 0)
 	}
-	if s := l.res.CpusetMems; s != "" {
+	if s := l.res.cpusetMems; s != "" {
 		l.add("cpuset", "cpuset.mems", s, "cpu.mems", 0)
 	}
 }
@@ -135,7 +134,7 @@ func (l *limits) hugetlb1() { l.hugetlb(".limit_in_bytes") }
 func (l *limits) hugetlb2() { l.hugetlb(".max") }
 
 func (l *limits) hugetlb(suffix string) {
-	for i, h := range l.res.HugetlbLimit {
+	for i, h := range l.res.hugetlb {
 		place := "hugepageLimits[" + strconv.Itoa(i) + "]"
 		l.uint("hugetlb", "hugetlb."+h.Pagesize+suffix, h.Limit, place, 0)
 		l.uint("hugetlb", "hugetlb."+h.Pagesize+".rsvd"+suffix, h.Limit, place, optional)
@@ -143,8 +142,8 @@ func (l *limits) hugetlb(suffix string) {
 }
 
 func (l *limits) rdma() {
-	for _, name := range sortedKeys(l.res.Rdma) {
-		v, r := name, l.res.Rdma[name]
+	for _, name := range sortedKeys(l.res.rdma) {
+		v, r := name, l.res.rdma[name]
 		if r.HcaHandles != nil {
 			v += " hca_handle=" + strconv.FormatUint(uint64(*r.HcaHandles), 10)
 		}
@@ -156,10 +155,10 @@ func (l *limits) rdma() {
 }
 
 func (l *limits) unified() {
-	if len(l.res.Unified) > 0 && l.err == nil && (l.m.layout == host.CgroupV1 || l.m.driver == DriverSystemd && l.m.layout != host.CgroupV2) {
+	if len(l.res.unified) > 0 && l.err == nil && (l.m.layout == host.CgroupV1 || l.m.driver == DriverSystemd && l.m.layout != host.CgroupV2) {
 		l.err = fmt.Errorf("%s.unified: needs cgroup version 2, which this host has not", placeRes)
 	}
-	for _, k := range sortedKeys(l.res.Unified) {
+	for _, k := range sortedKeys(l.res.unified) {
 		ctl := k
 		for i := range len(k) {
 			if k[i] == '.' {
@@ -167,7 +166,7 @@ func (l *limits) unified() {
 				break
 			}
 		}
-		l.add(unifiedPrefix+ctl, k, l.res.Unified[k], "unified["+strconv.Quote(k)+"]", 0)
+		l.add(unifiedPrefix+ctl, k, l.res.unified[k], "unified["+strconv.Quote(k)+"]", 0)
 	}
 }
 
@@ -186,6 +185,7 @@ func sortedKeys[V any](m map[string]V) []string {
 	return ks
 }
 
-func devKey(d cgroups.BlockIODevice) string {
-	return strconv.FormatInt(d.Major, 10) + ":" + strconv.FormatInt(d.Minor, 10) + " "
+// deviceLine is a line about a block device.
+func deviceLine(major, minor int64, val string) string {
+	return strconv.FormatInt(major, 10) + ":" + strconv.FormatInt(minor, 10) + " " + val
 }

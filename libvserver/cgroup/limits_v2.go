@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/opencontainers/cgroups"
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"golang.org/x/sys/unix"
 )
@@ -23,57 +23,57 @@ func bytes2(v int64) string {
 
 func (l *limits) memory2() {
 	r := l.res
-	l.notOnV2("memory.swappiness", r.MemorySwappiness != nil)
-	l.notOnV2("memory.disableOOMKiller", r.OomKillDisable)
+	l.notOnV2("memory.swappiness", r.memorySwappiness != nil)
+	l.notOnV2("memory.disableOOMKiller", r.oomKillDisable)
 	if r.kernelTCP != 0 {
 		log.Warnf("%s.memory.kernelTCP: ignored, cgroup version 2 counts it in memory.limit", placeRes)
 	}
-	memory := r.Memory
-	if memory == 0 && r.MemorySwap > 0 && l.current != nil {
+	memory := r.memory
+	if memory == 0 && r.memorySwap > 0 && l.current != nil {
 		// Version 2 limits swap by itself: an update of the sum alone needs the limit that holds.
 		memory = -1
 		if n, err := strconv.ParseInt(l.current("memory.max"), 10, 64); err == nil {
 			memory = n
 		}
 	}
-	swap, err := cgroups.ConvertMemorySwapToCgroupV2Value(r.MemorySwap, memory)
+	swap, err := swapAlone(r.memorySwap, memory)
 	if err != nil && l.err == nil {
 		l.err = fmt.Errorf("%s.memory.swap: %w", placeRes, err)
 	}
 	switch {
-	case swap < 0, swap == 0 && r.MemorySwap > 0:
+	case swap < 0, swap == 0 && r.memorySwap > 0:
 		// Without swap there is no file, and neither "no limit" nor "no swap" needs one.
 		l.add("memory", "memory.swap.max", bytes2(swap), "memory.swap", optional)
 	case swap > 0:
 		l.add("memory", "memory.swap.max", bytes2(swap), "memory.swap", 0)
 	}
-	if r.Memory != 0 {
-		l.add("memory", "memory.max", bytes2(r.Memory), "memory.limit", 0)
+	if r.memory != 0 {
+		l.add("memory", "memory.max", bytes2(r.memory), "memory.limit", 0)
 	}
-	if r.MemoryReservation != 0 {
-		l.add("memory", "memory.low", bytes2(r.MemoryReservation), "memory.reservation", 0)
+	if r.memoryReservation != 0 {
+		l.add("memory", "memory.low", bytes2(r.memoryReservation), "memory.reservation", 0)
 	}
 }
 
 func (l *limits) cpu2() {
 	r := l.res
-	l.notOnV2("cpu.realtimeRuntime", r.CpuRtRuntime != 0)
-	l.notOnV2("cpu.realtimePeriod", r.CpuRtPeriod != 0)
-	idle := func() { l.int("cpu", "cpu.idle", *r.CPUIdle, "cpu.idle", 0) }
+	l.notOnV2("cpu.realtimeRuntime", r.cpuRTRuntime != 0)
+	l.notOnV2("cpu.realtimePeriod", r.cpuRTPeriod != 0)
+	idle := func() { l.int("cpu", "cpu.idle", *r.cpuIdle, "cpu.idle", 0) }
 	// The weight can't be changed while cpu.idle is 1.
-	if r.CPUIdle != nil && *r.CPUIdle == 0 {
+	if r.cpuIdle != nil && *r.cpuIdle == 0 {
 		idle()
 	}
-	if r.CpuWeight != 0 {
-		l.uint("cpu", "cpu.weight", r.CpuWeight, "cpu.shares", ifIdle(r))
+	if r.cpuWeight != 0 {
+		l.uint("cpu", "cpu.weight", r.cpuWeight, "cpu.shares", ifIdle(r))
 	}
-	if r.CPUIdle != nil && *r.CPUIdle != 0 {
+	if r.cpuIdle != nil && *r.cpuIdle != 0 {
 		idle()
 	}
-	if r.CpuBurst != nil {
-		l.uint("cpu", "cpu.max.burst", *r.CpuBurst, "cpu.burst", laterOnEINVAL|ifZero(*r.CpuBurst))
+	if r.cpuBurst != nil {
+		l.uint("cpu", "cpu.max.burst", *r.cpuBurst, "cpu.burst", laterOnEINVAL|ifZero(*r.cpuBurst))
 	}
-	if r.CpuQuota == 0 && r.CpuPeriod == 0 {
+	if r.cpuQuota == 0 && r.cpuPeriod == 0 {
 		return
 	}
 	quota, period := "max", defaultPeriod
@@ -84,54 +84,54 @@ func (l *limits) cpu2() {
 	}
 	place := "cpu.quota"
 	switch {
-	case r.CpuQuota > 0:
-		quota = strconv.FormatInt(r.CpuQuota, 10)
-	case r.CpuQuota < 0:
+	case r.cpuQuota > 0:
+		quota = strconv.FormatInt(r.cpuQuota, 10)
+	case r.cpuQuota < 0:
 		quota = "max"
 	default:
 		place = "cpu.period"
 	}
-	if r.CpuPeriod != 0 {
-		period = strconv.FormatUint(r.CpuPeriod, 10)
+	if r.cpuPeriod != 0 {
+		period = strconv.FormatUint(r.cpuPeriod, 10)
 	}
 	l.add("cpu", "cpu.max", quota+" "+period, place, laterOnEINVAL)
 }
 
 func (l *limits) io2() {
 	r := l.res
-	l.notOnV2("blockIO.leafWeight", r.BlkioLeafWeight != 0)
-	if r.BlkioWeight != 0 || len(r.BlkioWeightDevice) > 0 {
+	l.notOnV2("blockIO.leafWeight", r.blkioLeafWeight != 0)
+	if r.blkioWeight != 0 || len(r.blkioWeightDevice) > 0 {
 		// BFQ takes the specification's range; the io.cost and io.latency controllers' io.weight has its own.
-		file, conv := "io.weight", cgroups.ConvertBlkIOToIOWeightValue
+		file, conv := "io.weight", ioWeight
 		flag := beyondLibrary
 		if d := l.m.dirOf("io"); d != nil && unix.Access(d.path+"/io.bfq.weight", unix.F_OK) == nil {
 			file, conv = "io.bfq.weight", func(w uint16) uint64 { return uint64(w) }
 		}
-		if r.BlkioWeight != 0 {
-			l.add("io", file, "default "+strconv.FormatUint(conv(r.BlkioWeight), 10), "blockIO.weight", 0)
+		if r.blkioWeight != 0 {
+			l.add("io", file, "default "+strconv.FormatUint(conv(r.blkioWeight), 10), "blockIO.weight", 0)
 		}
-		for i, d := range r.BlkioWeightDevice {
+		for i, d := range r.blkioWeightDevice {
 			place := "blockIO.weightDevice[" + strconv.Itoa(i) + "]"
-			l.notOnV2(place+".leafWeight", d.LeafWeight != 0)
-			l.add("io", file, devKey(d.BlockIODevice)+strconv.FormatUint(conv(d.Weight), 10), place+".weight", flag)
+			l.notOnV2(place+".leafWeight", d.leafWeight != 0)
+			l.add("io", file, deviceLine(d.major, d.minor, strconv.FormatUint(conv(d.weight), 10)), place+".weight", flag)
 		}
 	}
-	l.throttle2(r.BlkioThrottleReadBpsDevice, "rbps", "throttleReadBpsDevice")
-	l.throttle2(r.BlkioThrottleWriteBpsDevice, "wbps", "throttleWriteBpsDevice")
-	l.throttle2(r.BlkioThrottleReadIOPSDevice, "riops", "throttleReadIOPSDevice")
-	l.throttle2(r.BlkioThrottleWriteIOPSDevice, "wiops", "throttleWriteIOPSDevice")
+	l.throttle2(r.throttleReadBPS, "rbps", "throttleReadBpsDevice")
+	l.throttle2(r.throttleWriteBPS, "wbps", "throttleWriteBpsDevice")
+	l.throttle2(r.throttleReadIOPS, "riops", "throttleReadIOPSDevice")
+	l.throttle2(r.throttleWriteIOPS, "wiops", "throttleWriteIOPSDevice")
 }
 
-func (l *limits) throttle2(ds []*cgroups.ThrottleDevice, name, place string) {
+func (l *limits) throttle2(ds []specs.LinuxThrottleDevice, name, place string) {
 	for i, d := range ds {
-		v := d.StringName(name)
-		if d.Rate == 0 { // version 1's word for no limit, which version 2 refuses
-			v = devKey(d.BlockIODevice) + name + "=max"
+		v := "max"
+		if d.Rate != 0 { // 0: version 1's word for no limit, which version 2 refuses
+			v = strconv.FormatUint(d.Rate, 10)
 		}
-		l.add("io", "io.max", v, "blockIO."+place+"["+strconv.Itoa(i)+"]", 0)
+		l.add("io", "io.max", deviceLine(d.Major, d.Minor, name+"="+v), "blockIO."+place+"["+strconv.Itoa(i)+"]", 0)
 	}
 }
 
-func (l *limits) netCls2() { l.notOnV2("network.classID", l.res.NetClsClassid != 0) }
+func (l *limits) netCls2() { l.notOnV2("network.classID", l.res.netClassID != 0) }
 
-func (l *limits) netPrio2() { l.notOnV2("network.priorities", len(l.res.NetPrioIfpriomap) > 0) }
+func (l *limits) netPrio2() { l.notOnV2("network.priorities", len(l.res.netPriorities) > 0) }

@@ -5,9 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	systemdDbus "github.com/coreos/go-systemd/v22/dbus"
-	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/systemd"
 	"github.com/vsrun/vsrun/libvserver/host"
 	"golang.org/x/sys/unix"
 )
@@ -29,8 +26,7 @@ type Manager struct {
 	rules  []rule
 
 	unit  unitName
-	props []systemdDbus.Property
-	lib   cgroups.Manager // the library's, of the systemd driver
+	props []property
 
 	denied error // why a hierarchy was left out
 }
@@ -102,7 +98,7 @@ func (m *Manager) Create() (err error) {
 	case DriverNone:
 		return nil
 	case DriverSystemd:
-		if !systemd.IsRunningSystemd() {
+		if !systemdRuns() {
 			return errors.New("systemd is not running on this host, so the systemd cgroup driver can't be used")
 		}
 		return nil

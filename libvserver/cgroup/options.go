@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/opencontainers/cgroups/systemd"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vsrun/vsrun/libvserver/host"
 )
@@ -118,11 +117,20 @@ func parseUnit(p, id string) (unitName, error) {
 		return u, fmt.Errorf("%s: %q: a unit name can't hold a slash or a NUL byte", placePath, p)
 	}
 	if u.slice != "" {
-		if _, err := systemd.ExpandSlice(u.slice); err != nil {
-			return u, fmt.Errorf("%s: %q: %w", placePath, p, err)
+		if !isSlice(u.slice) {
+			return u, fmt.Errorf("%s: %q: invalid slice name: %s", placePath, p, u.slice)
 		}
 	}
 	return u, nil
+}
+
+// isSlice reports whether s can name a slice: a-b.slice is in a.slice, so there can be no empty part (systemd.slice(5)).
+func isSlice(s string) bool {
+	stem, ok := strings.CutSuffix(s, ".slice")
+	if !ok || strings.Contains(stem, "/") {
+		return false
+	}
+	return stem == "-" || stem != "" && stem[0] != '-' && stem[len(stem)-1] != '-' && !strings.Contains(stem, "--")
 }
 
 // cgroupPath is the path that the cgroupfs driver uses.

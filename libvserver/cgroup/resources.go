@@ -1,29 +1,60 @@
 package cgroup
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 
-	"github.com/opencontainers/cgroups"
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/vsrun/vsrun/libvserver/log"
 )
 
 const placeRes = "linux.resources"
 
-// resources is linux.resources as the library has it, and what the library leaves out.
+// resources is linux.resources, checked. Zero and nil mean not set; -1 of a number of bytes means no limit.
 type resources struct {
-	cgroups.Resources
-	kernel, kernelTCP int64 // version 1 only
-	useHierarchy      bool
+	memory, memoryReservation int64 // bytes
+	memorySwap                int64 // bytes, memory and swap together
+	kernel, kernelTCP         int64 // bytes, version 1 only
+	memorySwappiness          *uint64
+	oomKillDisable            bool
+	useHierarchy              bool
+	memoryCheck               bool // checkBeforeUpdate
+
+	cpuShares, cpuWeight   uint64 // the same, in the words of version 1 and 2
+	cpuQuota               int64  // microseconds, as the following
+	cpuPeriod              uint64
+	cpuBurst               *uint64
+	cpuRTRuntime           int64
+	cpuRTPeriod            uint64
+	cpuIdle                *int64
+	cpusetCPUs, cpusetMems string
+	pidsLimit              *int64
+
+	blkioWeight, blkioLeafWeight        uint16 // 10 to 1000
+	blkioWeightDevice                   []weightDevice
+	throttleReadBPS, throttleWriteBPS   []specs.LinuxThrottleDevice
+	throttleReadIOPS, throttleWriteIOPS []specs.LinuxThrottleDevice
+
+	hugetlb       []specs.LinuxHugepageLimit
+	netClassID    uint32
+	netPriorities []specs.LinuxInterfacePriority
+	rdma          map[string]specs.LinuxRdma
+	unified       map[string]string
 }
 
-// convert turns linux.resources into the library's form, as runc's specconv does, and checks the values that no kernel
-// file would refuse clearly. Device rules are kept apart, see deviceRules.
+// weightDevice is an entry of linux.resources.blockIO.weightDevice.
+type weightDevice struct {
+	major, minor       int64
+	weight, leafWeight uint16
+}
+
+// convert takes linux.resources apart, with the meaning that runc's specconv gives them, and checks the values that no
+// kernel file would refuse clearly. Device rules are kept apart, see deviceRules.
 func convert(r *specs.LinuxResources) (resources, error) {
 	var out resources
-	out.SkipDevices = true // ours, unless the systemd driver asks for them
 	if r == nil {
 		return out, nil
 	}
@@ -34,7 +65,7 @@ func convert(r *specs.LinuxResources) (resources, error) {
 		return out, err
 	}
 	if r.Pids != nil {
-		out.PidsLimit = r.Pids.Limit
+		out.pidsLimit = r.Pids.Limit
 	}
 	if err := convertBlockIO(&out, r.BlockIO); err != nil {
 		return out, err
@@ -43,25 +74,20 @@ func convert(r *specs.LinuxResources) (resources, error) {
 		if l.Pagesize == "" || strings.ContainsAny(l.Pagesize, "/\n") {
 			return out, fmt.Errorf("%s.hugepageLimits[%d].pageSize: %q is not a page size such as \"2MB\"", placeRes, i, l.Pagesize)
 		}
-		out.HugetlbLimit = append(out.HugetlbLimit, &cgroups.HugepageLimit{Pagesize: l.Pagesize, Limit: l.Limit})
 	}
+	out.hugetlb = r.HugepageLimits
 	if n := r.Network; n != nil {
 		if n.ClassID != nil {
-			out.NetClsClassid = *n.ClassID
+			out.netClassID = *n.ClassID
 		}
-		for _, p := range n.Priorities {
-			out.NetPrioIfpriomap = append(out.NetPrioIfpriomap, &cgroups.IfPrioMap{Interface: p.Name, Priority: int64(p.Priority)})
-		}
+		out.netPriorities = n.Priorities
 	}
 	for name, l := range r.Rdma {
 		if l.HcaHandles == nil && l.HcaObjects == nil {
 			return out, fmt.Errorf("%s.rdma[%q]: needs hcaHandles or hcaObjects", placeRes, name)
 		}
-		if out.Rdma == nil {
-			out.Rdma = make(map[string]cgroups.LinuxRdma, len(r.Rdma))
-		}
-		out.Rdma[name] = cgroups.LinuxRdma{HcaHandles: l.HcaHandles, HcaObjects: l.HcaObjects}
 	}
+	out.rdma = r.Rdma
 	for k := range r.Unified {
 		if strings.Contains(k, "/") || strings.IndexByte(k, 0) >= 0 {
 			return out, fmt.Errorf("%s.unified[%q]: must be a file name, without slashes", placeRes, k)
@@ -70,9 +96,7 @@ func convert(r *specs.LinuxResources) (resources, error) {
 			return out, fmt.Errorf("%s.unified[%q]: must be of the form CONTROLLER.PARAMETER", placeRes, k)
 		}
 	}
-	if len(r.Unified) > 0 {
-		out.Unified = r.Unified
-	}
+	out.unified = r.Unified
 	return out, nil
 }
 
@@ -87,7 +111,7 @@ func convertMemory(out *resources, m *specs.LinuxMemory) error {
 		from *int64
 		to   *int64
 	}{
-		{"limit", m.Limit, &out.Memory}, {"reservation", m.Reservation, &out.MemoryReservation}, {"swap", m.Swap, &out.MemorySwap},
+		{"limit", m.Limit, &out.memory}, {"reservation", m.Reservation, &out.memoryReservation}, {"swap", m.Swap, &out.memorySwap},
 		{"kernel", kernel, &out.kernel}, {"kernelTCP", m.KernelTCP, &out.kernelTCP},
 	} {
 		if f.from == nil {
@@ -102,16 +126,16 @@ func convertMemory(out *resources, m *specs.LinuxMemory) error {
 		if *s > 100 {
 			return fmt.Errorf("%s.memory.swappiness: %d is not between 0 and 100", placeRes, *s)
 		}
-		out.MemorySwappiness = s
+		out.memorySwappiness = s
 	}
 	if m.DisableOOMKiller != nil && *m.DisableOOMKiller {
-		out.OomKillDisable = true
+		out.oomKillDisable = true
 	}
 	out.useHierarchy = m.UseHierarchy != nil && *m.UseHierarchy
-	out.MemoryCheckBeforeUpdate = m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate
+	out.memoryCheck = m.CheckBeforeUpdate != nil && *m.CheckBeforeUpdate
 	switch {
-	case out.Memory > 0 && out.MemorySwap > 0 && out.MemorySwap < out.Memory:
-		return fmt.Errorf("%s.memory.swap: %d is memory and swap together, so it can't be below the limit of %d", placeRes, out.MemorySwap, out.Memory)
+	case out.memory > 0 && out.memorySwap > 0 && out.memorySwap < out.memory:
+		return fmt.Errorf("%s.memory.swap: %d is memory and swap together, so it can't be below the limit of %d", placeRes, out.memorySwap, out.memory)
 	case out.kernel != 0:
 		// Inert since Linux 5.16, gone on version 2; the specification lets runtimes ignore it.
 		log.Warnf("%s.memory.kernel: kernels since 5.16 ignore a limit of kernel memory", placeRes)
@@ -124,26 +148,26 @@ func convertCPU(out *resources, c *specs.LinuxCPU) error {
 		return nil
 	}
 	if c.Shares != nil {
-		out.CpuShares = *c.Shares
-		out.CpuWeight = cgroups.ConvertCPUSharesToCgroupV2Value(out.CpuShares)
+		out.cpuShares = *c.Shares
+		out.cpuWeight = weightOfShares(out.cpuShares)
 	}
 	if c.Quota != nil {
-		out.CpuQuota = *c.Quota
+		out.cpuQuota = *c.Quota
 	}
 	if c.Period != nil {
-		out.CpuPeriod = *c.Period
+		out.cpuPeriod = *c.Period
 	}
-	out.CpuBurst = c.Burst
-	if c.Burst != nil && out.CpuQuota > 0 && *c.Burst > uint64(out.CpuQuota) {
-		return fmt.Errorf("%s.cpu.burst: %d is above the quota of %d", placeRes, *c.Burst, out.CpuQuota)
+	out.cpuBurst = c.Burst
+	if c.Burst != nil && out.cpuQuota > 0 && *c.Burst > uint64(out.cpuQuota) {
+		return fmt.Errorf("%s.cpu.burst: %d is above the quota of %d", placeRes, *c.Burst, out.cpuQuota)
 	}
 	if c.RealtimeRuntime != nil {
-		out.CpuRtRuntime = *c.RealtimeRuntime
+		out.cpuRTRuntime = *c.RealtimeRuntime
 	}
 	if c.RealtimePeriod != nil {
-		out.CpuRtPeriod = *c.RealtimePeriod
+		out.cpuRTPeriod = *c.RealtimePeriod
 	}
-	out.CpusetCpus, out.CpusetMems, out.CPUIdle = c.Cpus, c.Mems, c.Idle
+	out.cpusetCPUs, out.cpusetMems, out.cpuIdle = c.Cpus, c.Mems, c.Idle
 	if c.Idle != nil && *c.Idle != 0 && *c.Idle != 1 {
 		return fmt.Errorf("%s.cpu.idle: %d is neither 0 nor 1", placeRes, *c.Idle)
 	}
@@ -164,37 +188,66 @@ func convertBlockIO(out *resources, b *specs.LinuxBlockIO) error {
 		*to = *w
 		return nil
 	}
-	if err := weight("weight", b.Weight, &out.BlkioWeight); err != nil {
+	if err := weight("weight", b.Weight, &out.blkioWeight); err != nil {
 		return err
 	}
-	if err := weight("leafWeight", b.LeafWeight, &out.BlkioLeafWeight); err != nil {
+	if err := weight("leafWeight", b.LeafWeight, &out.blkioLeafWeight); err != nil {
 		return err
 	}
 	for i, wd := range b.WeightDevice {
 		place := "weightDevice[" + strconv.Itoa(i) + "]"
-		d := cgroups.NewWeightDevice(wd.Major, wd.Minor, 0, 0)
+		d := weightDevice{major: wd.Major, minor: wd.Minor}
 		if wd.Weight == nil && wd.LeafWeight == nil {
 			return fmt.Errorf("%s.blockIO.%s: needs weight or leafWeight", placeRes, place)
 		}
-		if err := weight(place+".weight", wd.Weight, &d.Weight); err != nil {
+		if err := weight(place+".weight", wd.Weight, &d.weight); err != nil {
 			return err
 		}
-		if err := weight(place+".leafWeight", wd.LeafWeight, &d.LeafWeight); err != nil {
+		if err := weight(place+".leafWeight", wd.LeafWeight, &d.leafWeight); err != nil {
 			return err
 		}
-		out.BlkioWeightDevice = append(out.BlkioWeightDevice, d)
+		out.blkioWeightDevice = append(out.blkioWeightDevice, d)
 	}
-	out.BlkioThrottleReadBpsDevice = throttles(b.ThrottleReadBpsDevice)
-	out.BlkioThrottleWriteBpsDevice = throttles(b.ThrottleWriteBpsDevice)
-	out.BlkioThrottleReadIOPSDevice = throttles(b.ThrottleReadIOPSDevice)
-	out.BlkioThrottleWriteIOPSDevice = throttles(b.ThrottleWriteIOPSDevice)
+	out.throttleReadBPS, out.throttleWriteBPS = b.ThrottleReadBpsDevice, b.ThrottleWriteBpsDevice
+	out.throttleReadIOPS, out.throttleWriteIOPS = b.ThrottleReadIOPSDevice, b.ThrottleWriteIOPSDevice
 	return nil
 }
 
-func throttles(from []specs.LinuxThrottleDevice) []*cgroups.ThrottleDevice {
-	var to []*cgroups.ThrottleDevice
-	for _, d := range from {
-		to = append(to, cgroups.NewThrottleDevice(d.Major, d.Minor, d.Rate))
+// weightOfShares turns cpu.shares (2 to 262144, 1024 by default) into cpu.weight (1 to 10000, 100 by default): the
+// quadratic function of the logarithm that meets all three, as in runc and crun. 0 stays 0: not set.
+func weightOfShares(shares uint64) uint64 {
+	switch {
+	case shares == 0:
+		return 0
+	case shares <= 2:
+		return 1
+	case shares >= 1<<18:
+		return 10000
 	}
-	return to
+	l := math.Log2(float64(shares))
+	return uint64(math.Ceil(math.Pow(10, (l*l+125*l)/612-7.0/34)))
+}
+
+// ioWeight turns blockIO.weight (10 to 1000) into io.weight (1 to 10000).
+func ioWeight(w uint16) uint64 {
+	if w == 0 {
+		return 0
+	}
+	return 1 + (uint64(w)-10)*9999/990
+}
+
+// swapAlone takes the limit of memory out of one of memory and swap together, since version 2 limits swap by itself.
+// -1 is no limit, 0 none given.
+func swapAlone(both, memory int64) (int64, error) {
+	switch {
+	case memory == -1 && both == 0:
+		return -1, nil // as on version 1, no limit of memory means none of swap
+	case both == -1, both == 0, memory == -1:
+		return both, nil
+	case memory == 0:
+		return 0, errors.New("unable to set swap limit without memory limit")
+	case both < memory:
+		return 0, errors.New("memory+swap limit should be >= memory limit")
+	}
+	return both - memory, nil
 }

@@ -17,7 +17,7 @@ func (m *Manager) Set() error {
 	if m.driver != DriverCgroupfs {
 		return nil
 	}
-	if m.res.BlkioWeight != 0 || len(m.res.BlkioWeightDevice) > 0 {
+	if m.res.blkioWeight != 0 || len(m.res.blkioWeightDevice) > 0 {
 		// Which file takes weights is seen in the cgroup itself.
 		w, err := m.plan(&m.res, nil)
 		if err != nil {

@@ -55,7 +55,6 @@ func (m *Manager) Intent() State {
 // state: the manager can't Create, but everything else.
 func Load(s State) *Manager {
 	m := &Manager{driver: s.Driver, layout: s.Layout, rootless: s.Rootless, explicit: true}
-	m.res.SkipDevices = true
 	if p := strings.SplitN(s.Unit, ":", 3); len(p) == 3 {
 		m.unit = unitName{p[0], p[1], p[2]}
 	}

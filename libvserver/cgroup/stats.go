@@ -1,38 +1,14 @@
 package cgroup
 
-import (
-	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/fs"
-	"github.com/opencontainers/cgroups/fs2"
-	"github.com/vsrun/vsrun/libvserver/host"
-)
-
-// Stats reads the statistics of all controllers, or of those named (cgroups.CPU|cgroups.Memory…).
-func (m *Manager) Stats(controllers ...cgroups.Controller) (*cgroups.Stats, error) {
+// Stats reads the statistics of all controllers. The answer is JSON: the data member of what runc events --stats prints
+// (types.Stats in runc). It starts a process, see runJob.
+func (m *Manager) Stats() ([]byte, error) {
 	if len(m.dirs) == 0 {
 		return nil, ErrNoCgroup
 	}
-	var o cgroups.StatsOptions
-	for _, c := range controllers {
-		o.Controllers |= c
-	}
-	if m.layout == host.CgroupV2 {
-		lib, err := fs2.NewManager(&cgroups.Cgroup{Rootless: m.rootless}, m.dirs[0].path)
-		if err != nil {
-			return nil, err
-		}
-		return lib.Stats(&o)
-	}
-	// Its Apply is never called, so it needs no resources.
-	lib, err := fs.NewManager(&cgroups.Cgroup{Rootless: m.rootless, Resources: &cgroups.Resources{}}, m.Paths())
-	if err != nil {
-		return nil, err
-	}
-	st, err := lib.Stats(&o)
-	if err == nil && m.layout == host.CgroupHybrid {
-		m.addUnified(st, &o)
-	}
-	return st, err
+	w := m.beginRequest()
+	w.EndObject()
+	return runJob("cgroup-stats", w.Bytes())
 }
 
 // OOMKills returns how many processes of the container the kernel has killed for want of memory since it was made (Linux

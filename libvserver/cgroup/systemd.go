@@ -1,27 +1,36 @@
 package cgroup
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	systemdDbus "github.com/coreos/go-systemd/v22/dbus"
-	"github.com/godbus/dbus/v5"
-	"github.com/opencontainers/cgroups"
-	"github.com/opencontainers/cgroups/systemd"
 	"github.com/vsrun/vsrun/libvserver/host"
+	"github.com/vsrun/vsrun/spec/wire"
+	"golang.org/x/sys/unix"
 )
+
+// systemdRuns reports whether systemd is the host's init system, as sd_booted(3) does.
+func systemdRuns() bool {
+	var st unix.Stat_t
+	return unix.Lstat("/run/systemd/system", &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
+}
 
 // propertyPrefix begins the annotations that are properties of the unit, as in runc and crun.
 const propertyPrefix = "org.systemd.property."
 
+// property is such an annotation.
+type property struct{ name, value string }
+
 // annotationProperties reads org.systemd.property.NAME annotations: values in GVariant text form ("uint64 5000000",
 // "'inactive-or-failed'"). Names that end in Sec are given to systemd in microseconds as USec, as D-Bus knows them.
 // Properties that make systemd run something are refused: a scope has none, but a name check costs nothing.
-func annotationProperties(annotations map[string]string) ([]systemdDbus.Property, error) {
-	var props []systemdDbus.Property
+//
+// Values that are not plainly right are given to vsrun-helper to check.
+func annotationProperties(annotations map[string]string) ([]property, error) {
+	var props []property
+	doubt := false
 	for _, k := range sortedKeys(annotations) {
 		name, ok := strings.CutPrefix(k, propertyPrefix)
 		if !ok {
@@ -33,17 +42,18 @@ func annotationProperties(annotations map[string]string) ([]systemdDbus.Property
 		if strings.HasPrefix(name, "Exec") {
 			return nil, fmt.Errorf("annotations[%q]: a container may not have systemd run commands", k)
 		}
-		v, err := dbus.ParseVariant(annotations[k], dbus.Signature{})
-		if err == nil {
-			if stem, ok := strings.CutSuffix(name, "Sec"); ok && stem != "" && stem[len(stem)-1] >= 'a' && stem[len(stem)-1] <= 'z' {
-				name = stem + "USec"
-				v, err = secToUSec(v)
-			}
+		p := property{name, annotations[k]}
+		doubt = doubt || !p.plain()
+		props = append(props, p)
+	}
+	if doubt {
+		w := wire.NewWriter(nil, "")
+		w.BeginObject()
+		encodeProperties(w, props)
+		w.EndObject()
+		if _, err := runJob("systemd-check", w.Bytes()); err != nil {
+			return nil, err
 		}
-		if err != nil {
-			return nil, fmt.Errorf("annotations[%q]: %q: %w", k, annotations[k], err)
-		}
-		props = append(props, systemdDbus.Property{Name: name, Value: v})
 	}
 	return props, nil
 }
@@ -57,51 +67,81 @@ func isPropertyName(s string) bool {
 	return len(s) >= 3
 }
 
-func secToUSec(v dbus.Variant) (dbus.Variant, error) {
-	const usec = 1000000
-	var n uint64
-	switch x := v.Value().(type) {
-	case byte:
-		n = uint64(x) * usec
-	case int16:
-		n = uint64(x) * usec
-	case uint16:
-		n = uint64(x) * usec
-	case int32:
-		n = uint64(x) * usec
-	case uint32:
-		n = uint64(x) * usec
-	case int64:
-		n = uint64(x) * usec
-	case uint64:
-		n = x * usec
-	case float64:
-		n = uint64(x * usec)
-	default:
-		return v, errors.New("not a number of seconds")
+// plain reports whether a value is one of the usual ones: a number or, if the property is no time span, a boolean or a
+// short word in quotes.
+func (p property) plain() bool {
+	digits, most := p.value, 9 // decimal ones that surely fit
+	if typ, rest, ok := strings.Cut(p.value, " "); ok {
+		switch typ {
+		case "int32", "uint32":
+		case "int64", "uint64":
+			most = 18
+		default:
+			return false
+		}
+		digits = rest
 	}
-	return dbus.MakeVariant(n), nil
+	if n := len(digits); n > 0 && n <= most && strings.Trim(digits, "0123456789") == "" {
+		return digits[0] != '0' || n == 1
+	}
+	if strings.HasSuffix(p.name, "Sec") {
+		return false
+	}
+	if p.value == "true" || p.value == "false" {
+		return true
+	}
+	v := p.value
+	if len(v) < 2 || v[0] != '\'' || v[len(v)-1] != '\'' {
+		return false
+	}
+	for _, c := range v[1 : len(v)-1] {
+		if (c|0x20 < 'a' || c|0x20 > 'z') && (c < '0' || c > '9') && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+	}
+	return true
+}
+
+func encodeProperties(w *wire.Writer, props []property) {
+	w.Key("properties")
+	w.BeginArray()
+	for _, p := range props {
+		w.Strings([]string{p.name, p.value})
+	}
+	w.EndArray()
 }
 
 // ApplyPid has systemd make the unit around a process, which must be waiting, and then sets limits and device rules.
-// With another driver it does nothing. It takes several round trips on the bus, systemd's own work and, on version 1,
-// the library's writes of the pid (see the package comment).
+// With another driver it does nothing. It starts a process (see runJob) that takes several round trips on the bus,
+// systemd's own work and, on version 1, the library's writes of the pid (see the package comment).
 func (m *Manager) ApplyPid(pid int) error {
 	if m.driver != DriverSystemd {
 		return nil
 	}
-	lib, err := m.library()
+	w := m.beginUnitRequest()
+	w.Key("pid")
+	w.Int(int64(pid))
+	if m.owner != nil {
+		w.Key("owner")
+		w.Uint(uint64(*m.owner))
+	}
+	encodeProperties(w, m.props)
+	w.Key("resources")
+	m.res.encode(w)
+	if m.layout != host.CgroupV2 && len(m.dirs) == 0 {
+		devices, err := deviceProperties(m.rules)
+		if err != nil {
+			return m.unitError(err)
+		}
+		devices.encode(w)
+	}
+	w.EndObject()
+	answer, err := runJob("systemd-apply", w.Bytes())
+	if paths := readPaths(answer); len(paths) > 0 {
+		m.dirs = libraryDirs(paths, m.layout)
+	}
 	if err != nil {
-		return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
-	}
-	if err := lib.Apply(pid); err != nil {
-		return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
-	}
-	m.dirs = libraryDirs(lib.GetPaths(), m.layout)
-	r := m.res.Resources
-	r.SkipFreezeOnSet = true // the process waits, there is nothing to be kept from
-	if err := lib.Set(&r); err != nil {
-		return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
+		return m.unitError(err)
 	}
 	if err := m.setDevices(); err != nil {
 		return err
@@ -114,42 +154,18 @@ func (m *Manager) ApplyPid(pid int) error {
 	return m.put(slices.DeleteFunc(ws, func(w write) bool { return w.flag&beyondLibrary == 0 }), nil)
 }
 
-// library returns the library's manager. It is told of no device rules, so it does not miss its devices package.
-func (m *Manager) library() (cgroups.Manager, error) {
-	if m.lib != nil {
-		return m.lib, nil
+func (m *Manager) unitError(err error) error {
+	return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
+}
+
+// readPaths reads the directories that the library has found or made.
+func readPaths(answer []byte) map[string]string {
+	r := wire.NewReader(answer)
+	paths := r.StringMap(nil)
+	if r.End() != nil {
+		return nil
 	}
-	props := m.props
-	if m.layout != host.CgroupV2 && len(m.dirs) == 0 {
-		devices, err := deviceProperties(m.rules)
-		if err != nil {
-			return nil, err
-		}
-		props = append(devices, props...)
-	}
-	res := m.res.Resources
-	c := &cgroups.Cgroup{
-		Name: m.unit.name, Parent: m.unit.slice, ScopePrefix: m.unit.prefix,
-		Resources: &res, Systemd: true, SystemdProps: props, Rootless: m.rootless,
-	}
-	if m.owner != nil {
-		uid := int(*m.owner)
-		c.OwnerUID = &uid
-	}
-	var err error
-	if m.layout == host.CgroupV2 {
-		m.lib, err = systemd.NewUnifiedManager(c, m.Path(""))
-	} else {
-		var paths map[string]string
-		if len(m.dirs) > 0 {
-			paths = m.Paths()
-		}
-		m.lib, err = systemd.NewLegacyManager(c, paths)
-	}
-	if err != nil {
-		m.lib = nil // not a nil pointer in an interface
-	}
-	return m.lib, err
+	return paths
 }
 
 // libraryDirs turns the library's paths into ours: one for each hierarchy, the version 2 tree last.
@@ -177,33 +193,32 @@ func libraryDirs(paths map[string]string, l host.Layout) []dir {
 
 // updateUnit tells systemd of limits that have been written, so that it won't write its own over them.
 func (m *Manager) updateUnit(res *resources) error {
-	lib, err := m.library()
-	if err != nil {
-		return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
-	}
-	r := res.Resources
-	r.SkipDevices, r.SkipFreezeOnSet = true, true
-	if (r.CpuQuota == 0) != (r.CpuPeriod == 0) { // systemd takes both or the default of the other
+	r := *res
+	if (r.cpuQuota == 0) != (r.cpuPeriod == 0) { // systemd takes both or the default of the other
 		m.currentBandwidth(&r)
 	}
-	if err := lib.Set(&r); err != nil {
-		return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
+	w := m.beginUnitRequest()
+	w.Key("resources")
+	r.encode(w)
+	w.EndObject()
+	if _, err := runJob("systemd-set", w.Bytes()); err != nil {
+		return m.unitError(err)
 	}
 	return nil
 }
 
 // currentBandwidth fills in the one of quota and period that is missing.
-func (m *Manager) currentBandwidth(r *cgroups.Resources) {
+func (m *Manager) currentBandwidth(r *resources) {
 	quota, period, _ := strings.Cut(m.currentValue("cpu.max"), " ")
 	if d := m.dirOf("cpu"); d != nil && !d.v2() {
 		quota, _ = readValue(d.path + "/cpu.cfs_quota_us")
 		period, _ = readValue(d.path + "/cpu.cfs_period_us")
 	}
-	if q, err := strconv.ParseInt(quota, 10, 64); err == nil && r.CpuQuota == 0 {
-		r.CpuQuota = q
+	if q, err := strconv.ParseInt(quota, 10, 64); err == nil && r.cpuQuota == 0 {
+		r.cpuQuota = q
 	}
-	if p, err := strconv.ParseUint(period, 10, 64); err == nil && r.CpuPeriod == 0 {
-		r.CpuPeriod = p
+	if p, err := strconv.ParseUint(period, 10, 64); err == nil && r.cpuPeriod == 0 {
+		r.cpuPeriod = p
 	}
 }
 
@@ -212,18 +227,39 @@ func (m *Manager) stopUnit() error {
 	if len(m.dirs) == 0 {
 		return nil
 	}
-	lib, err := m.library()
-	if err == nil {
-		err = lib.Destroy()
-	}
-	if err != nil {
-		return fmt.Errorf("systemd unit %s: %w", m.unit.unit(), err)
+	w := m.beginUnitRequest()
+	w.EndObject()
+	if _, err := runJob("systemd-stop", w.Bytes()); err != nil {
+		return m.unitError(err)
 	}
 	return nil
 }
 
-// deviceAllow is the D-Bus type a(ss) of DeviceAllow.
-type deviceAllow struct{ Path, Perms string }
+// devicePolicy is the properties DevicePolicy and DeviceAllow of a unit; none if the policy is "".
+type devicePolicy struct {
+	policy string
+	allow  []deviceAllow
+}
+
+// deviceAllow is an entry of DeviceAllow.
+type deviceAllow struct{ path, perms string }
+
+func (d *devicePolicy) encode(w *wire.Writer) {
+	if d.policy == "" {
+		return
+	}
+	w.Key("devicePolicy")
+	w.String(d.policy)
+	if len(d.allow) == 0 {
+		return
+	}
+	w.Key("deviceAllow")
+	w.BeginArray()
+	for _, a := range d.allow {
+		w.Strings([]string{a.path, a.perms})
+	}
+	w.EndArray()
+}
 
 // deviceProperties are the properties that make systemd agree with our device rules on version 1. It rewrites device
 // cgroups when it reads its units again, so it must have the list. It can't do "all but" nor a minor number of any
@@ -235,22 +271,18 @@ type deviceAllow struct{ Path, Perms string }
 // On version 2 nothing is said of devices, and the rules are our own program's alone. If systemd attached one too, it
 // would put its own back at every daemon-reload, and so take away devices that hooks (GPU toolkits) have allowed since;
 // asked for nothing, it attaches none and lets others' be.
-func deviceProperties(rules []rule) ([]systemdDbus.Property, error) {
-	prop := func(name string, v any) systemdDbus.Property {
-		return systemdDbus.Property{Name: name, Value: dbus.MakeVariant(v)}
-	}
+func deviceProperties(rules []rule) (d devicePolicy, err error) {
 	allow, exceptions, err := fold(rules)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", placeDevices, err)
+		return d, fmt.Errorf("%s: %w", placeDevices, err)
 	}
 	if allow && len(exceptions) == 0 {
-		return nil, nil
+		return d, nil
 	}
-	props := []systemdDbus.Property{prop("DevicePolicy", "strict")}
+	d.policy = "strict"
 	if allow {
-		return props, nil
+		return d, nil
 	}
-	var list []deviceAllow
 	for _, e := range exceptions {
 		kind := "char"
 		if e.typ == 'b' {
@@ -265,7 +297,7 @@ func deviceProperties(rules []rule) ([]systemdDbus.Property, error) {
 		case e.minor == anyNumber:
 			path = kind + "-" + strconv.FormatInt(e.major, 10) // systemd 240
 		}
-		list = append(list, deviceAllow{path, accessString(e.access)})
+		d.allow = append(d.allow, deviceAllow{path, accessString(e.access)})
 	}
-	return append(props, prop("DeviceAllow", list)), nil
+	return d, nil
 }

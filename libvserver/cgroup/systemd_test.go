@@ -2,51 +2,86 @@ package cgroup
 
 import (
 	"fmt"
+	"slices"
 	"testing"
 
-	"github.com/godbus/dbus/v5"
 	"github.com/google/go-cmp/cmp"
 	"github.com/vsrun/vsrun/libvserver/host"
+	"github.com/vsrun/vsrun/spec/wire"
 )
 
 func TestAnnotationProperties(t *testing.T) {
-	props, err := annotationProperties(map[string]string{
+	var jobs []string
+	inProcess := runHelper
+	runHelper = func(name string, request []byte) ([]byte, error) {
+		jobs = append(jobs, name)
+		return inProcess(name, request)
+	}
+	t.Cleanup(func() { runHelper = inProcess })
+
+	plain := map[string]string{
 		"org.systemd.property.TimeoutStopUSec": "uint64 5000000",
 		"org.systemd.property.CollectMode":     "'inactive-or-failed'",
 		"org.systemd.property.TimeoutAbortSec": "int32 2",
-		"org.systemd.property.RuntimeMaxSec":   "1.5",
+		"org.systemd.property.KillSignal":      "37",
+		"org.systemd.property.SendSIGHUP":      "true",
 		"other":                                "x",
-	})
-	if err != nil {
-		t.Fatal(err)
 	}
-	got := map[string]dbus.Variant{}
+	props, err := annotationProperties(plain)
+	if err != nil || len(jobs) != 0 {
+		t.Error("usual values: no helper is needed", jobs, err)
+	}
+	var got []string
 	for _, p := range props {
-		got[p.Name] = p.Value
+		got = append(got, p.name+" "+p.value)
 	}
-	want := map[string]dbus.Variant{
-		"TimeoutStopUSec":  dbus.MakeVariant(uint64(5000000)),
-		"CollectMode":      dbus.MakeVariant("inactive-or-failed"),
-		"TimeoutAbortUSec": dbus.MakeVariant(uint64(2000000)),
-		"RuntimeMaxUSec":   dbus.MakeVariant(uint64(1500000)),
+	if d := cmp.Diff([]string{"CollectMode 'inactive-or-failed'", "KillSignal 37", "SendSIGHUP true", "TimeoutAbortSec int32 2", "TimeoutStopUSec uint64 5000000"}, got); d != "" {
+		t.Error(d)
 	}
-	for n, v := range want {
-		if got[n].String() != v.String() {
-			t.Errorf("%s: %s, want %s", n, got[n], v)
-		}
-	}
-	if len(got) != len(want) {
-		t.Errorf("%v", got)
+	plain["org.systemd.property.RuntimeMaxSec"] = "1.5"
+	if props, err = annotationProperties(plain); err != nil || len(props) != 6 || !slices.Equal(jobs, []string{"systemd-check"}) {
+		t.Error(props, jobs, err)
 	}
 	for k, c := range map[string]struct{ val, err string }{
 		"org.systemd.property.":           {"1", "is not the name"},
 		"org.systemd.property.No-Such":    {"1", "is not the name"},
 		"org.systemd.property.ExecStart":  {"'/bin/sh'", "may not have systemd run commands"},
 		"org.systemd.property.CPUWeight":  {"blah", `annotations["org.systemd.property.CPUWeight"]: "blah"`},
+		"org.systemd.property.TasksMax":   {"uint32 99999999999", `"uint32 99999999999"`},
 		"org.systemd.property.RestartSec": {"'x'", "not a number of seconds"},
 	} {
 		_, err := annotationProperties(map[string]string{k: c.val})
 		checkErr(t, k, err, c.err)
+	}
+}
+
+// What is taken for plainly right must be right.
+func TestPlainProperties(t *testing.T) {
+	for _, c := range []struct {
+		name, value string
+		plain       bool
+	}{
+		{"TasksMax", "0", true}, {"TasksMax", "uint64 999999999999999999", true}, {"TasksMax", "999999999", true}, {"A", "'a-b_c.D9'", true},
+		{"A", "false", true}, {"A", "''", true},
+		{"TasksMax", "", false}, {"TasksMax", "09", false}, {"TasksMax", "2147483648", false}, {"TasksMax", "-1", false},
+		{"TasksMax", "byte 300", false}, {"TasksMax", "uint64 ", false}, {"TasksMax", "uint64  1", false},
+		{"ASec", "'a'", false}, {"ASec", "true", false}, {"ASec", "1", true},
+		{"A", "'", false}, {"A", "'a''b'", false}, {"A", `'a\'`, false}, {"A", "'é'", false}, {"A", "['a']", false},
+	} {
+		p := property{c.name, c.value}
+		if got := p.plain(); got != c.plain {
+			t.Errorf("%v: %v", p, got)
+		}
+		if !c.plain {
+			continue
+		}
+		w := wire.NewWriter(nil, "")
+		w.BeginObject()
+		encodeProperties(w, []property{p})
+		w.EndObject()
+		if _, err := runJob("systemd-check", w.Bytes()); err != nil {
+			t.Errorf("%v: %v", p, err)
+		}
 	}
 }
 
@@ -63,11 +98,14 @@ func TestDeviceProperties(t *testing.T) {
 		{"all but", []string{"+a *:* rwm", "-c 1:3 r"}, `DevicePolicy=strict `, ""},
 		{"not expressible", []string{"+c *:* rwm", "-c 1:3 r"}, "", "keeps no exceptions to exceptions"},
 	} {
-		props, err := deviceProperties(parse(t, c.rules...))
+		d, err := deviceProperties(parse(t, c.rules...))
 		checkErr(t, c.name, err, c.err)
 		got := ""
-		for _, p := range props {
-			got += fmt.Sprintf("%s=%v ", p.Name, p.Value.Value())
+		if d.policy != "" {
+			got = "DevicePolicy=" + d.policy + " "
+		}
+		if len(d.allow) > 0 {
+			got += fmt.Sprintf("DeviceAllow=%v ", d.allow)
 		}
 		if err == nil && got != c.want {
 			t.Errorf("%s:\n got %s\nwant %s", c.name, got, c.want)

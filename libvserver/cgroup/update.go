@@ -63,7 +63,7 @@ func (m *Manager) currentValue(file string) string {
 // checkUsage refuses a memory limit below what is in use, if linux.resources.memory.checkBeforeUpdate asks for it: the
 // version 2 kernel would take it and kill. Version 1 refuses by itself.
 func (m *Manager) checkUsage(res *resources) error {
-	if !res.MemoryCheckBeforeUpdate {
+	if !res.memoryCheck {
 		return nil
 	}
 	use, err := strconv.ParseInt(m.currentValue("memory.current"), 10, 64)
@@ -73,7 +73,7 @@ func (m *Manager) checkUsage(res *resources) error {
 	for _, l := range [...]struct {
 		name  string
 		limit int64
-	}{{"limit", res.Memory}, {"swap", res.MemorySwap}} {
+	}{{"limit", res.memory}, {"swap", res.memorySwap}} {
 		if l.limit > 0 && l.limit <= use {
 			return fmt.Errorf("%s.memory.%s: %d is not above the current use of %d bytes", placeRes, l.name, l.limit, use)
 		}

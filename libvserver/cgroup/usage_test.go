@@ -125,18 +125,15 @@ func testUsage(t *testing.T, res string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := m.Stats()
-	if err != nil {
-		t.Fatal(err)
+	s := statsOf(t, m)
+	if u.Processes != 2 || u.CPU == 0 || u.CPU > 2*s.CPU.Usage.Total+1e6 { // of two hierarchies, read one after the other
+		t.Errorf("%+v, %d ns by the library", u, s.CPU.Usage.Total)
 	}
-	if u.Processes != 2 || u.CPU == 0 || u.CPU > 2*s.CpuStats.CpuUsage.TotalUsage+1e6 { // of two hierarchies, read one after the other
-		t.Errorf("%+v, %d ns by the library", u, s.CpuStats.CpuUsage.TotalUsage)
+	if u.HasTasks && (u.Tasks != 2 || u.Tasks != s.Pids.Current || u.TasksLimit != s.Pids.Limit) {
+		t.Errorf("%+v, %+v by the library", u, s.Pids)
 	}
-	if u.HasTasks && (u.Tasks != 2 || u.Tasks != s.PidsStats.Current || u.TasksLimit != s.PidsStats.Limit) {
-		t.Errorf("%+v, %+v by the library", u, s.PidsStats)
-	}
-	if u.HasMemory && (u.MemoryLimit != s.MemoryStats.Usage.Limit || u.Memory == 0 || u.MemoryPeak < u.Memory) {
-		t.Errorf("%+v, %+v by the library", u, s.MemoryStats.Usage)
+	if u.HasMemory && (u.MemoryLimit != s.Memory.Usage.Limit || u.Memory == 0 || u.MemoryPeak < u.Memory) {
+		t.Errorf("%+v, %+v by the library", u, s.Memory.Usage)
 	}
 	// Cgroups below count.
 	sub := m.main().path + "/sub"
@@ -159,14 +156,11 @@ func TestStatsHybrid(t *testing.T) {
 		t.Skip("needs a hybrid host")
 	}
 	m := mustCreate(t, Options{})
-	s, err := m.Stats()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(m.Path("") + "/memory.pressure"); err == nil && (s.CpuStats.PSI == nil || s.MemoryStats.PSI == nil || s.BlkioStats.PSI == nil) {
+	s := statsOf(t, m)
+	if _, err := os.Stat(m.Path("") + "/memory.pressure"); err == nil && (s.CPU.PSI == nil || s.Memory.PSI == nil || s.Blkio.PSI == nil) {
 		t.Error("no pressure")
 	}
-	if _, err := os.Stat(m.Path("") + "/hugetlb.2MB.current"); err == nil && len(s.HugetlbStats) == 0 {
+	if _, err := os.Stat(m.Path("") + "/hugetlb.2MB.current"); err == nil && len(s.Hugetlb) == 0 {
 		t.Error("no huge pages")
 	}
 }

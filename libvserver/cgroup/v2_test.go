@@ -44,9 +44,8 @@ func TestLimitsV2(t *testing.T) {
 	wantFiles(t, m, map[string]string{"memory.max": "67108864", "memory.low": "33554432", "cpu.weight": "59", "cpu.max": "50000 200000",
 		"cpu.max.burst": "10000", "cpuset.cpus": "0", "cpuset.mems": "0", "pids.max": "77", "memory.high": "49999872", "cgroup.max.depth": "5", "memory.oom.group": "1"})
 	start(t, m, "sleep 100 & wait")
-	s, err := m.Stats()
-	if err != nil || s.MemoryStats.Usage.Limit != 67108864 || s.PidsStats.Limit != 77 {
-		t.Error(s, err)
+	if s := statsOf(t, m); s.Memory.Usage.Limit != 67108864 || s.Pids.Limit != 77 {
+		t.Errorf("%+v", s)
 	}
 }
 

@@ -1,6 +1,6 @@
 // Package helper starts vsrun-helper: a second executable, embedded in vsrun,
 // that holds what must not be linked into vsrun itself because it would slow
-// down every start (cgo and libseccomp). It runs one job a process: request on
+// down every start (cgo and libseccomp, the cgroups library and D-Bus). It runs one job a process: request on
 // standard input, answer on standard output, error text on standard error.
 //
 // The package itself stays cheap: nothing runs at init, the embedded file is
@@ -27,7 +27,7 @@ const Name = "vsrun-helper"
 var files embed.FS
 
 // ErrMissing says that there is no helper: neither embedded nor installed.
-var ErrMissing = errors.New("this build of vsrun holds no seccomp compiler: build it with make")
+var ErrMissing = errors.New("this build of vsrun holds no vsrun-helper, which seccomp profiles, systemd cgroups and statistics need: build it with make")
 
 // maxAnswer and maxErrorText bound what is read from a helper, in bytes.
 const (

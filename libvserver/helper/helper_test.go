@@ -44,11 +44,11 @@ func TestRunErrors(t *testing.T) {
 		request []byte
 		want    string
 	}{
-		{"no-such-job", nil, "usage: vsrun-helper seccomp|version <request >answer"},
+		{"no-such-job", nil, "usage: vsrun-helper JOB <request >answer (there is no such job)"},
 		{"seccomp", nil, "seccomp request: message is cut short"},
 		// Longer than a pipe holds, and the helper may not read all of it.
 		{"seccomp", make([]byte, 1<<20), "seccomp request: message is of another kind or version"},
-		{"no-such-job", make([]byte, 1<<20), "usage: vsrun-helper seccomp|version <request >answer"},
+		{"no-such-job", make([]byte, 1<<20), "usage: vsrun-helper JOB <request >answer (there is no such job)"},
 	} {
 		answer, err := Run(tc.job, tc.request)
 		var je *JobError

@@ -4,9 +4,9 @@
 //go:debug containermaxprocs=0
 //go:debug updatemaxprocs=0
 
-// Command vsrun-helper does what would cost vsrun too much to link: for now,
-// compiling seccomp profiles with libseccomp. It is started by package helper
-// as
+// Command vsrun-helper does what would cost vsrun too much to link: compiling
+// seccomp profiles with libseccomp, and what needs the cgroups library and D-Bus.
+// It is started by package helper as
 //
 //	vsrun-helper JOB <request >answer
 //
@@ -17,6 +17,7 @@
 //
 //	seccomp   request and answer as package wire describes
 //	version   no request; answer: "libseccomp X.Y.Z\n"
+//	cgroup-…, systemd-…   see package job
 //
 // It needs cgo and libseccomp.a and is not built without cgo. It must not read
 // the environment, the working directory or any file but what a job names.
@@ -29,9 +30,11 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/cgroup/job"
 )
 
-var errUsage = errors.New("usage: vsrun-helper seccomp|version <request >answer")
+var errUsage = errors.New("usage: vsrun-helper JOB <request >answer (there is no such job)")
 
 func main() {
 	// Whatever vsrun inherited without close-on-exec is none of our business.
@@ -42,25 +45,33 @@ func main() {
 	if len(os.Args) != 2 {
 		fail(2, errUsage)
 	}
-	var answer []byte
-	var err error
-	switch os.Args[1] {
-	case "seccomp":
-		var request []byte
-		if request, err = io.ReadAll(os.Stdin); err == nil {
-			answer, err = compileSeccomp(request)
-		}
-	case "version":
-		answer = versions()
-	default:
-		fail(2, errUsage)
-	}
+	answer, err := do(os.Args[1])
 	if err == nil {
 		_, err = os.Stdout.Write(answer)
+	}
+	if errors.Is(err, errUsage) {
+		fail(2, err)
 	}
 	if err != nil {
 		fail(1, err)
 	}
+}
+
+func do(name string) ([]byte, error) {
+	if name == "version" {
+		return versions(), nil
+	}
+	if name != "seccomp" && !job.Known(name) {
+		return nil, errUsage
+	}
+	request, err := io.ReadAll(os.Stdin)
+	if err != nil {
+		return nil, err
+	}
+	if name == "seccomp" {
+		return compileSeccomp(request)
+	}
+	return job.Run(name, request)
 }
 
 func fail(code int, err error) {
