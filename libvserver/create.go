@@ -380,7 +380,7 @@ func (n *creation) createHooks() error {
 	// The environment stands (runtime.md, "Lifecycle", step 2), so the state is created already, as crun has it; runc
 	// says creating.
 	st := n.specState(specs.StateCreated, n.process.PID)
-	//nolint:staticcheck // prestart is deprecated in the spec, and used
+	//lint:ignore SA1019 deprecated in the specification, and used
 	if err := hooks.Run("prestart", h.Prestart, st, hooks.InRuntime); err != nil {
 		return err
 	}

@@ -86,7 +86,8 @@ func (e *execution) flags(p *specs.Process) error {
 		p.Cwd = o.Cwd
 	}
 	if !path.IsAbs(p.Cwd) {
-		return errors.New("Cwd must be an absolute path") //nolint:staticcheck // the words are runc's
+		//lint:ignore ST1005 the words are runc's
+		return errors.New("Cwd must be an absolute path")
 	}
 	if o.AppArmor != "" {
 		p.ApparmorProfile = o.AppArmor

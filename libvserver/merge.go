@@ -10,8 +10,9 @@ func mergeResources(to, add *specs.LinuxResources) {
 		set(&t.Limit, a.Limit)
 		set(&t.Reservation, a.Reservation)
 		set(&t.Swap, a.Swap)
-		set(&t.Kernel, a.Kernel)       //nolint:staticcheck // still to be kept
-		set(&t.KernelTCP, a.KernelTCP) //nolint:staticcheck // still to be kept
+		//lint:ignore SA1019 deprecated, and still to be kept
+		set(&t.Kernel, a.Kernel)
+		set(&t.KernelTCP, a.KernelTCP)
 		set(&t.Swappiness, a.Swappiness)
 		set(&t.DisableOOMKiller, a.DisableOOMKiller)
 		set(&t.UseHierarchy, a.UseHierarchy)

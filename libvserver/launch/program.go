@@ -136,8 +136,6 @@ func (p *Program) ignore(i int, errnos ...unix.Errno) {
 	}
 }
 
-func (p *Program) last() int { return len(p.code) - 1 }
-
 // here is the index of the next instruction.
 func (p *Program) here() int { return len(p.code) }
 

@@ -219,7 +219,7 @@ func (b *builder) early() {
 
 func (b *builder) hooksStage() {
 	h := b.s.Hooks
-	//nolint:staticcheck // prestart is deprecated in the spec, and used
+	//lint:ignore SA1019 deprecated in the specification, and used
 	if h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 {
 		b.await("hooks", StageHooks)
 	} else if len(b.linux.NetDevices) > 0 {
