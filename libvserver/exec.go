@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -49,6 +50,7 @@ type ExecOptions struct {
 var (
 	errExecStopped = errors.New("cannot exec in a stopped container")
 	errExecPaused  = errors.New("cannot exec in a paused container (use --ignore-paused to override)")
+	errDied        = errors.New("before its program was started")
 )
 
 // execution is a process that joins a container.
@@ -139,16 +141,22 @@ func (e *execution) enterable() error {
 	return nil
 }
 
-// blame finds the container's end to be the reason of a failure that it explains.
+// blame finds the container's end to be the reason of a failure that it explains. A process that ends has no namespaces
+// any more before it is seen to have ended, and the first one of a pid namespace waits for the end of all others (this
+// one too), so such an error is worth a look a little later.
 func (e *execution) blame(err error) error {
-	if e.gone() {
+	var patience time.Duration
+	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM) || errors.Is(err, errDied) {
+		patience = 300 * time.Millisecond
+	}
+	if e.init.Wait(patience) {
 		return fmt.Errorf("%w: its first process has ended meanwhile (%v)", errExecStopped, err)
 	}
 	return err
 }
 
 // gone tells if the container's first process has ended: nothing can join it any more.
-func (e *execution) gone() bool { return e.init == nil || e.init.Wait(0) }
+func (e *execution) gone() bool { return e.init.Wait(0) }
 
 // prepare plans the process.
 func (e *execution) prepare() error {
@@ -277,7 +285,7 @@ func (e *execution) died() error {
 			hint = " (possibly for lack of memory: the container's limit has killed before)"
 		}
 	}
-	return fmt.Errorf("the process %s before its program was started%s", how, hint)
+	return fmt.Errorf("the process %s %w%s", how, errDied, hint)
 }
 
 // hand tells the caller what it asked to be told of the process.
