@@ -9,6 +9,7 @@ layout=$1 program=$2 scratch=$3 seconds=$4
 if test "$layout" = v2-private; then
 	umount -l /sys/fs/cgroup && mount -t cgroup2 cgroup2 /sys/fs/cgroup || exit 99
 fi
+umask 022
 mkdir "$scratch/tmp" "$scratch/state" || exit 99
 : >"$scratch/calls"
 RUNTIME=$scratch/rt TMPDIR=$scratch/tmp timeout -k 5 "$seconds" "./$program" >"$scratch/stdout" 2>"$scratch/stderr"

@@ -176,6 +176,10 @@ func (rt *runtimeUnderTest) run(t *testing.T, dir, program string, l layout) out
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Containers with user namespaces must come through to their bundles.
+	if err := os.Chmod(scratch, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	defer func() {
 		if err := os.RemoveAll(scratch); err != nil {
 			t.Error(err)
