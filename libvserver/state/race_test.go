@@ -182,6 +182,10 @@ func TestKilledWriter(t *testing.T) {
 // loop: whatever is left can be listed and removed.
 func TestKilledCreator(t *testing.T) {
 	s := testStore(t)
+	// The first process may be killed before it has made the root, without which an explicit root can't be listed.
+	if err := os.MkdirAll(s.Root(), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	left := map[string]int{}
 	for i := range 40 {
 		w := startHelper(t, "cycle", s.Root(), "x")
