@@ -1,6 +1,10 @@
 package plan
 
-import "strings"
+import (
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
 
 // Mount puts a filesystem, a bind of a host path or a cgroup tree on a path in the rootfs.
 type Mount struct {
@@ -55,6 +59,22 @@ type PropagationFlag struct {
 	Deep bool
 }
 
+func (p PropagationFlag) String() string {
+	name := "private"
+	switch p.Flag {
+	case unix.MS_SHARED:
+		name = "shared"
+	case unix.MS_SLAVE:
+		name = "slave"
+	case unix.MS_UNBINDABLE:
+		name = "unbindable"
+	}
+	if p.Deep {
+		return "r" + name
+	}
+	return name
+}
+
 // MountIDMap are the id maps of an id-mapped mount.
 type MountIDMap struct {
 	UIDs, GIDs []IDMap
@@ -72,8 +92,63 @@ func (s Mount) String() string {
 		b.WriteString("mount " + s.Type)
 	}
 	b.WriteString(" on " + s.Target)
-	if len(s.Data) > 0 {
-		b.WriteString(" (" + strings.Join(s.Data, ",") + ")")
+	if o := s.options(); len(o) > 0 {
+		b.WriteString(" (" + strings.Join(o, ",") + ")")
 	}
 	return b.String()
+}
+
+// options are what the mount is given, in the words of config.json's options, so that a plan shows what a step does.
+func (s *Mount) options() []string {
+	var o []string
+	if s.Kind == MountBind && s.Recursive {
+		o = append(o, "rbind")
+	}
+	o = attrNames(o, "", s.Set, s.Clear)
+	o = attrNames(o, "r", s.RecSet, s.RecClear)
+	o = append(append(o, s.SuperFlags...), s.Data...)
+	for _, p := range s.Propagation {
+		o = append(o, p.String())
+	}
+	for _, f := range [...]struct {
+		set  bool
+		name string
+	}{
+		{s.IDMap != nil && !s.IDMap.Recursive, "idmap"}, {s.IDMap != nil && s.IDMap.Recursive, "ridmap"}, {s.CopyUp, "tmpcopyup"},
+		{s.NoFollowSource, "src-nofollow"}, {s.NoFollowTarget, "dest-nofollow"},
+	} {
+		if f.set {
+			o = append(o, f.name)
+		}
+	}
+	return o
+}
+
+// attrNames appends the names of MOUNT_ATTR_* that are set and cleared.
+func attrNames(o []string, prefix string, set, clr uint64) []string {
+	for _, a := range [...]struct {
+		attr    uint64
+		on, off string
+	}{
+		{unix.MOUNT_ATTR_RDONLY, "ro", "rw"}, {unix.MOUNT_ATTR_NOSUID, "nosuid", "suid"}, {unix.MOUNT_ATTR_NODEV, "nodev", "dev"},
+		{unix.MOUNT_ATTR_NOEXEC, "noexec", "exec"}, {unix.MOUNT_ATTR_NODIRATIME, "nodiratime", "diratime"},
+		{unix.MOUNT_ATTR_NOSYMFOLLOW, "nosymfollow", "symfollow"},
+	} {
+		if set&a.attr != 0 {
+			o = append(o, prefix+a.on)
+		}
+		if clr&a.attr != 0 {
+			o = append(o, prefix+a.off)
+		}
+	}
+	// The access time settings are values of one field; to set one the field is cleared.
+	switch {
+	case set&unix.MOUNT_ATTR_STRICTATIME != 0:
+		o = append(o, prefix+"strictatime")
+	case set&unix.MOUNT_ATTR_NOATIME != 0:
+		o = append(o, prefix+"noatime")
+	case clr&unix.MOUNT_ATTR__ATIME == unix.MOUNT_ATTR__ATIME:
+		o = append(o, prefix+"relatime")
+	}
+	return o
 }
