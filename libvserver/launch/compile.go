@@ -144,9 +144,9 @@ func (c *compiler) compile(s plan.Step) error {
 	case plan.Domainname:
 		c.call(unix.SYS_SETDOMAINNAME, "setdomainname", val(c.cstring(s.Name)), val(len(s.Name)))
 	case plan.OOMScoreAdj:
-		c.writeProc("self/oom_score_adj", fmt.Sprint(s.Value))
+		c.writeProc("self/oom_score_adj", fmt.Sprint(s.Value), "write to /proc/self/oom_score_adj")
 	case plan.Sysctl:
-		c.writeProc("sys/"+s.File, s.Value)
+		c.writeProc("sys/"+s.File, s.Value, "")
 	case plan.Propagation:
 		c.setattr(val(atFDCWD), s.Path, flagIf(s.Deep, unix.AT_RECURSIVE), &unix.MountAttr{Propagation: s.Flags})
 	case plan.MountRoot:
@@ -226,9 +226,9 @@ func (c *compiler) joinCgroup(s plan.JoinCgroup) {
 
 // writeProc writes a file of the host's procfs, which the runtime has opened and checked: nothing that the container may
 // have mounted on its own /proc is ever written.
-func (c *compiler) writeProc(file, data string) {
+func (c *compiler) writeProc(file, data, what string) {
 	fd := c.result(unix.SYS_OPENAT, "open /proc/"+file, val(c.d.Proc), val(c.cstring(file)), val(unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW))
-	c.call(unix.SYS_WRITE, fmt.Sprintf("write %q to /proc/%s", data, file), fd.arg(), val(c.cstring(data)), val(len(data)))
+	c.call(unix.SYS_WRITE, what, fd.arg(), val(c.cstring(data)), val(len(data)))
 	c.close(fd)
 }
 

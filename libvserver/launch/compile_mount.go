@@ -200,6 +200,8 @@ func (c *compiler) maskPath(s plan.MaskPath) {
 	c.into(c.openTree(val(atFDCWD), "/dev/null", 0), m)
 	c.statSlot(m)
 	c.checkDevice(unix.S_IFCHR, unix.Mkdev(1, 3), "the host's /dev/null is not the null device")
+	// Read-only, else root in the container could change the mode and the owner of the host's /dev/null.
+	c.setattr(m.arg(), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC})
 	c.moveMount(m, t)
 	c.close(m)
 	end := c.jump()
