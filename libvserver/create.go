@@ -61,6 +61,7 @@ type creation struct {
 	hooks   launched
 	master  int // of the pty, in the foreground
 	undone  bool
+	rdt     *rdtGroup
 	covered int // the directory that a tmpfs with tmpcopyup will cover
 }
 
@@ -88,6 +89,8 @@ func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
 		ID: o.ID, NoPivot: o.NoPivot, NoNewKeyring: o.NoNewKeyring, PreserveFDs: o.PreserveFDs, Wait: wait,
 		SystemdCgroup: n.cg.NeedsPid(), NoCgroup: n.cg.Driver() == cgroup.DriverNone,
 	}
+	// Nobody can see a container between create and start where both are one, unless a hook looks.
+	n.opt.Recorded = !wait && !n.cg.NeedsPid() && b.Spec.Hooks == nil
 	if err := n.listenFDs(); err != nil {
 		return nil, err
 	}
@@ -145,6 +148,12 @@ func (n *creation) launch() (err error) {
 			err = n.undo(err)
 		}
 	}()
+	if err := n.findRdt(); err != nil {
+		return err
+	}
+	if n.rdt != nil {
+		n.rec.IntelRdtPath = n.rdt.dir
+	}
 	// What is about to be made is written down first: whoever finds the container after a crash can remove it.
 	if err := n.save(); err != nil {
 		return err
@@ -161,6 +170,11 @@ func (n *creation) launch() (err error) {
 	}
 	if err := n.cg.Create(); err != nil {
 		return err
+	}
+	if n.rdt != nil {
+		if err := n.rdt.make(); err != nil {
+			return err
+		}
 	}
 	if err := n.start(); err != nil {
 		return err
@@ -225,6 +239,16 @@ func (n *creation) start() error {
 	}
 	if err := n.cg.Set(); err != nil {
 		return err
+	}
+	if n.rdt != nil {
+		if err := n.rdt.add(n.process.PID); err != nil {
+			return err
+		}
+	}
+	if n.opt.Recorded {
+		if err := n.created(); err != nil {
+			return err
+		}
 	}
 	if err := n.process.Load(); err != nil {
 		return err
@@ -340,6 +364,11 @@ func (n *creation) undo(cause error) error {
 		}
 	}
 	unmountRoot(n.hooks.Below, n.plan.Rootfs)
+	if n.rdt != nil {
+		if err := removeRdt(n.rdt.done...); err != nil {
+			log.Warnf("remove the resctrl group of the failed container: %v", err)
+		}
+	}
 	if why := n.outOfMemory(); why != "" {
 		cause = fmt.Errorf("%w: %s", cause, why)
 	}

@@ -49,7 +49,12 @@ func (r *Runtime) Delete(id string, force bool) error {
 
 // destroy removes the cgroup and the state. The state goes last: a delete that is cut short can be repeated.
 func (c *container) destroy() error {
-	unmountRoot(loadLaunched(c.rec).Below, c.rec.Rootfs)
+	l := loadLaunched(c.rec)
+	unmountRoot(l.Below, c.rec.Rootfs)
+	if err := removeRdt(l.RdtMon, l.RdtGroup); err != nil {
+		c.dir.Unlock()
+		return err
+	}
 	m, err := c.cgroup()
 	if err != nil {
 		log.Warnf("%v", err)

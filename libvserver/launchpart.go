@@ -23,7 +23,9 @@ type launched struct {
 	// Below is the id of the mount that the rootfs lies in, where the container's mounts are made in the caller's mount
 	// namespace; else 0.
 	Below uint64
-	Late  []launch.LateStep
+	// RdtMon and RdtGroup are directories in resctrl that go with the container.
+	RdtMon, RdtGroup string
+	Late             []launch.LateStep
 }
 
 func (l *launched) save(rec *state.Record) {
@@ -45,6 +47,12 @@ func (l *launched) save(rec *state.Record) {
 	if l.Below != 0 {
 		w.Key("below")
 		w.Uint(l.Below)
+	}
+	for _, dir := range [...]struct{ key, path string }{{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}} {
+		if dir.path != "" {
+			w.Key(dir.key)
+			w.String(dir.path)
+		}
 	}
 	w.Key("ns")
 	w.Uint(l.NS)
@@ -86,6 +94,10 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.Listener = r.Bool()
 		case "notify":
 			l.Notify = r.Bool()
+		case "rdtMon":
+			l.RdtMon = r.String()
+		case "rdtGroup":
+			l.RdtGroup = r.String()
 		case "below":
 			l.Below = r.Uint64()
 		case "noNewKeyring":
