@@ -62,6 +62,7 @@ type creation struct {
 	master  int // of the pty, in the foreground
 	undone  bool
 	rdt     *rdtGroup
+	devices []movedDevice
 	covered int // the directory that a tmpfs with tmpcopyup will cover
 }
 
@@ -356,6 +357,7 @@ func (n *creation) undo(cause error) error {
 	}
 	n.undone = true
 	if n.process != nil {
+		n.returnNetDevices()
 		_ = unix.PidfdSendSignal(n.process.PIDFD, unix.SIGKILL, nil, 0)
 		_ = n.process.Close()
 		_, _ = reap(n.process.PIDFD)
@@ -402,6 +404,9 @@ func (n *creation) close() {
 // createHooks runs what comes after the environment stands and before pivot_root: network devices, prestart and
 // createRuntime hooks in the runtime's namespaces, createContainer in the container's.
 func (n *creation) createHooks() error {
+	if err := n.moveNetDevices(); err != nil {
+		return err
+	}
 	h := n.bundle.Spec.Hooks
 	if h == nil {
 		return nil

@@ -71,10 +71,13 @@ type compiler struct {
 // homeSize bounds the home directory that the runtime sends for HOME.
 const homeSize = 4096
 
+// insns is room for the instructions of most programs: memory that is not used is not touched.
+const insns = 2048
+
 // newCompiler begins a program with what every child does first. Modes are given exactly, so the umask is cleared; the
 // caller's comes back for the program.
 func newCompiler(steps []plan.Step, d *Descriptors) *compiler {
-	p := &Program{steps: steps, code: make([]insn, 0, 768), what: make([]string, 0, 768)}
+	p := &Program{steps: steps, code: make([]insn, 0, insns), what: make([]string, 0, insns)}
 	c := &compiler{Program: p, d: d}
 	c.stat, c.statAt = place[unix.Stat_t](p)
 	c.empty = p.cstring("")

@@ -96,13 +96,14 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(o.CgroupFD)
 	}
-	if share {
-		if unshare != 0 {
-			p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
+	if unshare != 0 {
+		p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
+	}
+	p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
+	if !share {
+		if err := p.compile(); err != nil {
+			return err
 		}
-		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
-	} else if err := p.compile(); err != nil {
-		return err
 	}
 	p.m = &machine{reports: uintptr(d.Reports)}
 	p.publish()
@@ -140,16 +141,15 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	return err
 }
 
-// Load gives the child the rest of its program, and lets it go on. It is to be called once; a child that has its program
-// already has not waited for it.
+// Load gives the child the rest of its program, if it has not got that with its own copy of the memory, and lets it go
+// on. It is to be called once.
 func (p *Process) Load() error {
-	if p.c == nil {
-		return nil
+	if p.c != nil {
+		if err := p.compile(); err != nil {
+			return err
+		}
+		p.publish()
 	}
-	if err := p.compile(); err != nil {
-		return err
-	}
-	p.publish()
 	// A child that could not make its namespaces is gone, and has said so: Next tells.
 	if err := p.Continue(""); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return err

@@ -23,6 +23,8 @@ type Options struct {
 	PreserveFDs  int
 	// Wait: the process waits for `start` before it runs the container's program.
 	Wait bool
+	// Recorded: the runtime records the container before it gives the process its program, which then need not wait for it.
+	Recorded bool
 	// SystemdCgroup: systemd puts the process into its cgroup.
 	SystemdCgroup bool
 	// NoCgroup: the container has no cgroup of its own (rootless without delegation).

@@ -63,7 +63,7 @@ func TestGolden(t *testing.T) {
 		opt    Options
 	}{
 		"default":         {"default", host(unified), wait},
-		"default-run":     {"default", host(unified), Options{ID: "ID"}},
+		"default-run":     {"default", host(unified), Options{ID: "ID", Recorded: true}},
 		"default-hybrid":  {"default", host(hybrid), wait},
 		"default-nopivot": {"default", host(unified), Options{ID: "ID", Wait: true, NoPivot: true, NoNewKeyring: true, PreserveFDs: 2}},
 		"default-systemd": {"default", host(unified), Options{ID: "ID", Wait: true, SystemdCgroup: true}},

@@ -68,7 +68,9 @@ func (b *builder) process() {
 	if len(p.Args) > 0 {
 		b.add(lookPath(p.Args[0], env))
 	}
-	b.await(Default, StageCreated)
+	if !b.opt.Recorded {
+		b.await(Default, StageCreated)
+	}
 	b.add(CloseFDs{Origin: Default, Preserve: b.opt.PreserveFDs})
 	if b.opt.Wait {
 		b.add(WaitStart{Default})
