@@ -53,7 +53,7 @@ func mountOptions() []string {
 }
 
 func linux() *features.Linux {
-	yes, no := true, false
+	yes := true
 	return &features.Linux{
 		Namespaces:   spec.Namespaces(),
 		Capabilities: spec.Capabilities(),
@@ -71,7 +71,7 @@ func linux() *features.Linux {
 		IntelRdt:        &features.IntelRdt{Enabled: &yes, Schemata: &yes, Monitoring: &yes},
 		MemoryPolicy:    &features.MemoryPolicy{Modes: spec.MemoryPolicyModes(), Flags: spec.MemoryPolicyFlags()},
 		MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: &yes}},
-		NetDevices:      &features.NetDevices{Enabled: &no},
+		NetDevices:      &features.NetDevices{Enabled: &yes},
 	}
 }
 
