@@ -18,15 +18,25 @@ func (s *Store) Load(id string) (*Record, error) {
 	if err := CheckID(id); err != nil {
 		return nil, err
 	}
-	rec, err := loadAt(unix.AT_FDCWD, s.Path(id)+"/"+recordName, id)
-	if err == nil || isDamaged(err) {
-		return rec, err
+	for tries := 0; ; tries++ {
+		rec, err := loadAt(unix.AT_FDCWD, s.Path(id)+"/"+recordName, id)
+		switch {
+		case err == nil || isDamaged(err):
+			return rec, err
+		case !errors.Is(err, unix.ENOENT):
+			return nil, s.openError(id, err)
+		}
+		rec, err = interrupted(id, s.Path(id))
+		if errors.Is(err, ErrNotExist) || tries == patience || !s.locked(id) {
+			return rec, err
+		}
+		// Somebody is at it: the record is about to come, or the directory about to go.
+		time.Sleep(time.Millisecond)
 	}
-	if errors.Is(err, unix.ENOENT) {
-		return interrupted(id, s.Path(id))
-	}
-	return nil, s.openError(id, err)
 }
+
+// patience is how many milliseconds Load waits for a record that is being made or removed.
+const patience = 5
 
 // loadAt reads a record; an error of open(2) is returned as it is.
 func loadAt(dirfd int, path, id string) (*Record, error) {
