@@ -11,6 +11,8 @@ import (
 
 func (c *compiler) process(s plan.Step) error {
 	switch s := s.(type) {
+	case plan.Loopback:
+		c.loopback()
 	case plan.Rlimit:
 		lim, at := place[unix.Rlimit](c.Program)
 		lim.Cur, lim.Max = s.Soft, s.Hard
@@ -208,7 +210,7 @@ func (c *compiler) lookPath(s plan.LookPath) {
 		c.call(unix.SYS_FACCESSAT2, "", val(atFDCWD), val(at), val(unix.X_OK), val(unix.AT_EACCESS))
 		c.call(unix.SYS_NEWFSTATAT, "", val(atFDCWD), val(at), val(c.statAt), val(0))
 		file := c.emit(opIfNot, "", val(c.statAt+offMode), val(unix.S_IFMT), val(unix.S_IFDIR), val(0))
-		c.fail(unix.EISDIR, "")
+		c.fail(unix.EACCES, isDirectory) // what execve would say
 		c.land(file)
 		return
 	}
@@ -232,8 +234,12 @@ func (c *compiler) lookPath(s plan.LookPath) {
 	}
 }
 
-// notInPath marks the failure that engines know by its words.
-const notInPath = "executable file not found in $PATH"
+// notInPath marks the failure that engines know by its words. Of a directory some know these words, others the errno's
+// alone (Podman 4.3, Docker 20.10).
+const (
+	notInPath   = "executable file not found in $PATH"
+	isDirectory = "is a directory"
+)
 
 // closeFDs leaves 0 to 2, the preserved ones and the two that the child still needs. All of them are close-on-exec.
 func (c *compiler) closeFDs(s plan.CloseFDs) {

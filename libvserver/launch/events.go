@@ -115,8 +115,11 @@ const (
 func (e *StepError) Error() string {
 	switch e.kind {
 	case stepLookPath:
-		if e.Call == notInPath {
+		switch e.Call {
+		case notInPath:
 			return "exec: " + e.Step + ": " + notInPath
+		case isDirectory:
+			return "exec: " + e.Step + ": " + isDirectory + ": " + e.Errno.Error()
 		}
 		return "exec: " + e.Step + ": " + e.Errno.Error()
 	case stepExec:

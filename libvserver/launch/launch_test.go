@@ -219,7 +219,7 @@ func TestFailures(t *testing.T) {
 		}{
 			{"not in path", program("no-such-program"), `exec: "no-such-program": executable file not found in $PATH`},
 			{"missing", program("/no/such"), `exec: "/no/such": no such file or directory`},
-			{"directory", program("/bin"), `exec: "/bin": is a directory`},
+			{"directory", program("/bin"), `exec: "/bin": is a directory: permission denied`},
 			{"not executable", program("/etc/passwd"), `exec: "/etc/passwd": permission denied`},
 			{"chdir", []plan.Step{plan.Chdir{Origin: "process.cwd", Path: "/no/such"}}, `process.cwd: change to directory "/no/such": chdir: no such file or directory`},
 			{"rlimit", []plan.Step{plan.Rlimit{Origin: "process.rlimits[0]", Name: "RLIMIT_X", Resource: 99}}, `process.rlimits[0]: set RLIMIT_X to soft 0, hard 0: prlimit: invalid argument`},

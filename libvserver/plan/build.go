@@ -214,6 +214,11 @@ func (b *builder) early() {
 	if b.s.Domainname != "" {
 		b.add(Domainname{"domainname", b.s.Domainname})
 	}
+	for _, n := range b.p.Clone.New {
+		if n.Flag == unix.CLONE_NEWNET {
+			b.add(Loopback{n.Origin})
+		}
+	}
 	if !b.mntns {
 		b.sysctls()
 	}

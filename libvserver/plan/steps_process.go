@@ -21,6 +21,11 @@ type Domainname struct {
 
 func (s Domainname) String() string { return "set domainname " + strconv.Quote(s.Name) }
 
+// Loopback sets the device lo of a new network namespace up.
+type Loopback struct{ Origin }
+
+func (Loopback) String() string { return "set the loopback device up" }
+
 // Sysctl writes a kernel parameter.
 type Sysctl struct {
 	Origin
