@@ -2,6 +2,7 @@ package spec
 
 import (
 	"strconv"
+	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 )
@@ -104,11 +105,14 @@ func (c *checker) capabilities(caps *specs.LinuxCapabilities) {
 	ambient := c.capSet("ambient", caps.Ambient)
 	// prctl(2), PR_CAP_AMBIENT_RAISE.
 	if lost := ambient &^ (permitted & inheritable); lost != 0 {
+		var names []string
 		for n, name := range capabilities {
 			if lost&(1<<n) != 0 {
-				c.warn(top("process.capabilities.ambient"), name+" cannot be raised: it is not both permitted and inheritable")
+				names = append(names, name)
 			}
 		}
+		// One line: Buildah 1.28 asks for all it has, at every RUN.
+		c.warn(top("process.capabilities.ambient"), strings.Join(names, ", ")+" cannot be raised: not both permitted and inheritable")
 	}
 }
 

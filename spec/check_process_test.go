@@ -108,7 +108,7 @@ func TestCapabilities(t *testing.T) {
 	const c = "process.capabilities"
 	runWarnings(t, []checkTest{
 		{c + `={"bounding":["CAP_CHOWN","CAP_NONE"],"effective":["chown"]}`, c + ".bounding[1]: ignoring unknown capability \"CAP_NONE\"\n" + c + ".effective[0]: ignoring unknown capability \"chown\""},
-		{c + `={"permitted":["CAP_CHOWN","CAP_KILL"],"inheritable":["CAP_CHOWN"],"ambient":["CAP_CHOWN","CAP_KILL"]}`, c + ".ambient: CAP_KILL cannot be raised: it is not both permitted and inheritable"},
+		{c + `={"permitted":["CAP_CHOWN","CAP_KILL"],"inheritable":["CAP_CHOWN"],"ambient":["CAP_CHOWN","CAP_KILL","CAP_SYS_TIME"]}`, c + ".ambient: CAP_KILL, CAP_SYS_TIME cannot be raised: not both permitted and inheritable"},
 		{c + `={"permitted":["CAP_CHECKPOINT_RESTORE"],"inheritable":["CAP_CHECKPOINT_RESTORE"],"ambient":["CAP_CHECKPOINT_RESTORE"]}`, ``},
 	})
 }
