@@ -182,6 +182,11 @@ func (n *creation) launch() (err error) {
 	}
 	for {
 		e, err := n.process.Next()
+		if n.process.PID != n.rec.InitPid && (err == nil || err == io.EOF) { // the process has gone on in a child
+			if err := n.noteProcess(); err != nil {
+				return err
+			}
+		}
 		if err == io.EOF {
 			return n.ended()
 		}
@@ -234,8 +239,7 @@ func (n *creation) start() error {
 	if n.process, err = launch.Begin(n.plan, o); err != nil {
 		return err
 	}
-	n.rec.InitPid = n.process.PID
-	if n.rec.InitStart, err = state.StartTime(n.process.PID); err != nil {
+	if err := n.noteProcess(); err != nil {
 		return err
 	}
 	if err := n.cg.Set(); err != nil {
@@ -256,6 +260,12 @@ func (n *creation) start() error {
 	}
 	n.hooks.Late = n.process.Program().Late()
 	return nil
+}
+
+func (n *creation) noteProcess() (err error) {
+	n.rec.InitPid = n.process.PID
+	n.rec.InitStart, err = state.StartTime(n.process.PID)
+	return err
 }
 
 // mayShare tells if the container's process may start in the runtime's memory (launch.Options.Share): not where it would

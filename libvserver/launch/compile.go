@@ -29,6 +29,10 @@ type Descriptors struct {
 	CgroupTasks []int
 	// Namespaces to join, by CLONE_NEW* flag.
 	Namespaces map[uintptr]int
+	// AfterUser are the new namespaces, as CLONE_NEW* flags, that are to belong to a user namespace that is joined, and
+	// LateJoins those that only its owner may join, or that only a child of the process will be in.
+	AfterUser uintptr
+	LateJoins []plan.Namespace
 	// Sources are detached mounts, by the index of the step that wants them.
 	Sources map[int]int
 	// Close is closed first thing.
@@ -121,7 +125,7 @@ func (c *compiler) compile(s plan.Step) error {
 	case plan.Await:
 		c.await(s)
 	case plan.JoinNamespace:
-		c.call(unix.SYS_SETNS, "setns", val(c.d.Namespaces[s.Flag]), val(s.Flag))
+		c.joinNamespace(s)
 	case plan.OpenRoot:
 		c.rootDir, c.rootOpen = c.result(unix.SYS_OPENAT, "open "+s.Path, val(atFDCWD), val(c.cstring(s.Path)),
 			val(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)), true

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"unsafe"
 
@@ -77,7 +78,8 @@ func (d *Descriptors) talk() (int, error) {
 
 func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	args := &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
-	share := o.Share && canShare && !o.Trace && !pl.Clone.Has(unix.CLONE_NEWTIME) && !pl.Clone.Joins(unix.CLONE_NEWTIME)
+	share := o.Share && canShare && !o.Trace && !pl.Clone.Has(unix.CLONE_NEWTIME) && !pl.Clone.Joins(unix.CLONE_NEWTIME) &&
+		!pl.Clone.Joins(unix.CLONE_NEWUSER)
 	later := uintptr(0)
 	if share && !pl.Clone.Has(unix.CLONE_NEWUSER) {
 		later = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNS
@@ -85,11 +87,21 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	unshare := uintptr(0)
 	for _, n := range pl.Clone.New {
 		switch {
+		case n.Flag == unix.CLONE_NEWCGROUP || n.Flag == unix.CLONE_NEWTIME:
+			// The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
+		case pl.Clone.Joins(unix.CLONE_NEWUSER):
+			d.AfterUser |= n.Flag
 		case n.Flag&later != 0:
 			unshare |= n.Flag
-		case n.Flag != unix.CLONE_NEWCGROUP && n.Flag != unix.CLONE_NEWTIME:
-			// The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
+		default:
 			args.flags |= uint64(n.Flag)
+		}
+	}
+	if pl.Clone.Joins(unix.CLONE_NEWUSER) {
+		for _, n := range pl.Clone.Join {
+			if n.Flag == unix.CLONE_NEWPID || os.Geteuid() != 0 && n.Flag != unix.CLONE_NEWNS && n.Flag != unix.CLONE_NEWUSER {
+				d.LateJoins = append(d.LateJoins, n)
+			}
 		}
 	}
 	if o.CgroupFD >= 0 {
@@ -184,7 +196,7 @@ const cloneIntoCgroup = 0x200000000 // CLONE_INTO_CGROUP, linux/sched.h
 // namespaces a user namespace would own, the host's could not be joined after it.
 func (d *Descriptors) enter(pl *plan.Plan) error {
 	for _, n := range pl.Clone.Join {
-		if n.Flag == unix.CLONE_NEWNS || n.Flag == unix.CLONE_NEWUSER {
+		if n.Flag == unix.CLONE_NEWNS || n.Flag == unix.CLONE_NEWUSER || d.late(n.Flag) {
 			continue
 		}
 		if err := unix.Setns(d.Namespaces[n.Flag], int(n.Flag)); err != nil {
@@ -202,6 +214,11 @@ func (d *Descriptors) enter(pl *plan.Plan) error {
 		}
 	}
 	return nil
+}
+
+// late tells if the child joins a namespace itself.
+func (d *Descriptors) late(flag uintptr) bool {
+	return slices.ContainsFunc(d.LateJoins, func(n plan.Namespace) bool { return n.Flag == flag })
 }
 
 // open opens what the steps need from the host.
