@@ -10,11 +10,13 @@ import (
 	"os"
 
 	"github.com/vsrun/vsrun/libvserver/cli"
+	"github.com/vsrun/vsrun/libvserver/stack"
 )
 
 // Set by the linker (-X main.version=...).
 var version, commit, libseccomp string
 
 func main() {
+	stack.Grow()
 	os.Exit(cli.Main(os.Args, cli.Build{Version: version, Commit: commit, Libseccomp: libseccomp}))
 }
