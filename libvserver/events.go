@@ -93,8 +93,12 @@ func (r *Runtime) measured(id string) (*container, *cgroup.Manager, error) {
 		return nil, nil, err
 	}
 	c := &container{r: r, rec: rec}
-	if status, _ := r.status(rec); status == specs.StateStopped {
-		return nil, nil, fmt.Errorf("container with id %s is not running", id)
+	status, _ := r.status(rec)
+	switch {
+	case status == specs.StateStopped, err != nil && status == specs.StateCreating: // it is only being made, or removed
+		return nil, nil, notRunning(id)
+	case err != nil:
+		return nil, nil, err
 	}
 	m, err := c.cgroup()
 	if err == nil && m == nil {
@@ -103,10 +107,23 @@ func (r *Runtime) measured(id string) (*container, *cgroup.Manager, error) {
 	return c, m, err
 }
 
+// notRunning is in runc's words for events.
+func notRunning(id string) error { return fmt.Errorf("container with id %s is not running", id) }
+
 func (c *container) stats(m *cgroup.Manager) (*Event, error) {
 	st, err := m.Stats()
 	if err != nil {
+		if status, _ := c.r.status(c.rec); status == specs.StateStopped {
+			return nil, notRunning(c.rec.ID) // its cgroup went while it was read
+		}
 		return nil, fmt.Errorf("unable to get container cgroup stats: %w", err)
+	}
+	if group := c.rec.IntelRdtPath; group != "" {
+		rdt, err := rdtStats(resctrlRoot, group, loadLaunched(c.rec).RdtMon)
+		if err != nil {
+			return nil, err
+		}
+		st = setMember(st, rdt, "intel_rdt")
 	}
 	return &Event{ID: c.rec.ID, Stats: st}, nil
 }

@@ -7,12 +7,12 @@ import "github.com/opencontainers/runtime-spec/specs-go"
 func mergeResources(to, add *specs.LinuxResources) {
 	if a := add.Memory; a != nil {
 		t := fresh(&to.Memory)
-		set(&t.Limit, a.Limit)
-		set(&t.Reservation, a.Reservation)
-		set(&t.Swap, a.Swap)
+		setSome(&t.Limit, a.Limit)
+		setSome(&t.Reservation, a.Reservation)
+		setSome(&t.Swap, a.Swap)
 		//lint:ignore SA1019 deprecated, and still to be kept
-		set(&t.Kernel, a.Kernel)
-		set(&t.KernelTCP, a.KernelTCP)
+		setSome(&t.Kernel, a.Kernel)
+		setSome(&t.KernelTCP, a.KernelTCP)
 		set(&t.Swappiness, a.Swappiness)
 		set(&t.DisableOOMKiller, a.DisableOOMKiller)
 		set(&t.UseHierarchy, a.UseHierarchy)
@@ -20,12 +20,12 @@ func mergeResources(to, add *specs.LinuxResources) {
 	}
 	if a := add.CPU; a != nil {
 		t := fresh(&to.CPU)
-		set(&t.Shares, a.Shares)
-		set(&t.Quota, a.Quota)
+		setSome(&t.Shares, a.Shares)
+		setSome(&t.Quota, a.Quota)
 		set(&t.Burst, a.Burst)
-		set(&t.Period, a.Period)
-		set(&t.RealtimeRuntime, a.RealtimeRuntime)
-		set(&t.RealtimePeriod, a.RealtimePeriod)
+		setSome(&t.Period, a.Period)
+		setSome(&t.RealtimeRuntime, a.RealtimeRuntime)
+		setSome(&t.RealtimePeriod, a.RealtimePeriod)
 		set(&t.Idle, a.Idle)
 		if a.Cpus != "" {
 			t.Cpus = a.Cpus
@@ -51,8 +51,8 @@ func mergeResources(to, add *specs.LinuxResources) {
 }
 
 func mergeBlockIO(t, a *specs.LinuxBlockIO) {
-	set(&t.Weight, a.Weight)
-	set(&t.LeafWeight, a.LeafWeight)
+	setSome(&t.Weight, a.Weight)
+	setSome(&t.LeafWeight, a.LeafWeight)
 	type device struct{ major, minor int64 }
 	t.WeightDevice = mergeList(t.WeightDevice, a.WeightDevice, func(d *specs.LinuxWeightDevice) device { return device{d.Major, d.Minor} })
 	rate := func(t *[]specs.LinuxThrottleDevice, a []specs.LinuxThrottleDevice) {
@@ -76,6 +76,14 @@ func fresh[T any](p **T) *T {
 
 func set[T any](to **T, from *T) {
 	if from != nil {
+		*to = from
+	}
+}
+
+// setSome is set for limits of which 0 means that none is given.
+func setSome[T comparable](to **T, from *T) {
+	var zero T
+	if from != nil && *from != zero {
 		*to = from
 	}
 }

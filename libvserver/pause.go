@@ -30,18 +30,16 @@ func (r *Runtime) Pause(id string) error {
 	if err != nil {
 		return err
 	}
-	if err := m.Freeze(true); err != nil {
-		return err
-	}
-	// A kill takes no lock. Version 1's freezer holds back a SIGKILL that came before it; such a container is not to
-	// stay, dead and frozen.
-	if killed(c.rec.InitPid) {
-		if err := m.Freeze(false); err != nil {
+	err = m.Freeze(true)
+	// A kill takes no lock, and may thaw what this freezes. Version 1's freezer holds back a SIGKILL that came before it:
+	// such a container is not to stay, dead and frozen.
+	if killed(c.rec.InitPid) || !state.Alive(c.rec.InitPid, c.rec.InitStart) {
+		if err := m.Freeze(false); err != nil && m.Exists() {
 			return err
 		}
 		return ErrNotRunning
 	}
-	return nil
+	return err
 }
 
 // Resume lets a paused container go on.

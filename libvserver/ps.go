@@ -15,6 +15,12 @@ func (r *Runtime) Pids(id string) ([]int, error) {
 		return nil, err
 	}
 	c := &container{r: r, rec: rec}
+	if err != nil {
+		if status, _ := r.status(rec); status == specs.StateCreating {
+			return nil, nil // it is only being made, or removed
+		}
+		return nil, err
+	}
 	pids, err := c.pids()
 	if err != nil {
 		return nil, fmt.Errorf("unable to get all container pids: %w", err)

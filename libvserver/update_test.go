@@ -34,6 +34,8 @@ func TestUpdatedConfig(t *testing.T) {
 	for _, c := range []struct{ old, add, want string }{
 		{`{}`, `{}`, `{}`},
 		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":3000000}}`, `{"memory":{"limit":3000000,"swap":2000000}}`},
+		{`{"cpu":{"shares":2,"idle":1},"memory":{"limit":5000000}}`, `{"cpu":{"shares":0,"quota":0,"idle":0},"memory":{"limit":0,"swap":0}}`,
+			`{"cpu":{"shares":2,"idle":0},"memory":{"limit":5000000}}`}, // 0 gives none
 		{`{"cpu":{"quota":5000,"period":10000,"cpus":"0"}}`, `{"cpu":{"period":20000}}`, `{"cpu":{"quota":5000,"period":20000,"cpus":"0"}}`},
 		{`{"devices":[{"allow":false,"access":"rwm"}]}`, `{"devices":[{"allow":true,"access":"rwm"}],"pids":{"limit":7}}`,
 			`{"devices":[{"allow":false,"access":"rwm"}],"pids":{"limit":7}}`},

@@ -10,7 +10,7 @@ _vsrun_containers() {
 
 _vsrun() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= i
-	local commands="create delete doctor enter exec explain features kill list run spec start state"
+	local commands="create delete doctor enter events exec explain features kill list pause ps resume run spec start stat state top update"
 	local globals="--debug --log --log-format --root --rootless --systemd-cgroup --cgroup-manager --help --version"
 	local create="--bundle --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds"
 
@@ -30,10 +30,12 @@ _vsrun() {
 	--log | --pid-file | --console-socket | --pidfd-socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$cur"); return ;;
 	--cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs systemd disabled" -- "$cur"); return ;;
+	--sort) mapfile -t COMPREPLY < <(compgen -W "cpu memory threads io name" -- "$cur"); return ;;
+	--resources | -r) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--rootless) mapfile -t COMPREPLY < <(compgen -W "true false auto" -- "$cur"); return ;;
 	--format | -f)
 		case $command in
-		list) mapfile -t COMPREPLY < <(compgen -W "table json" -- "$cur") ;;
+		list | ps | stat) mapfile -t COMPREPLY < <(compgen -W "table json" -- "$cur") ;;
 		explain) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$cur") ;;
 		esac
 		return
@@ -45,7 +47,16 @@ _vsrun() {
 	"") words="$commands $globals" ;;
 	create) words=$create ;;
 	run) words="$create --detach --keep --no-subreaper" ;;
-	start | state | enter | exec) words=$(_vsrun_containers) ;;
+	start | state | enter | exec | pause | resume) words=$(_vsrun_containers) ;;
+	events) words="--interval --stats $(_vsrun_containers)" ;;
+	ps) words="--all --format $(_vsrun_containers)" ;;
+	stat) words="--format --interval --watch $(_vsrun_containers)" ;;
+	top) words="--interval --sort $(_vsrun_containers)" ;;
+	update)
+		words="--resources --memory --memory-reservation --memory-swap --cpu-share --cpu-quota --cpu-period --cpu-burst --cpu-idle
+			--cpu-rt-period --cpu-rt-runtime --cpuset-cpus --cpuset-mems --pids-limit --blkio-weight --l3-cache-schema --mem-bw-schema
+			$(_vsrun_containers)"
+		;;
 	delete) words="--force $(_vsrun_containers)" ;;
 	kill)
 		if [[ ${COMP_WORDS[COMP_CWORD - 2]} == kill && $prev != -* ]]; then

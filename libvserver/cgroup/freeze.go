@@ -49,7 +49,7 @@ func (m *Manager) Freeze(on bool) error {
 	if !on {
 		return nil
 	}
-	err := waitEvent(d.path, "frozen", 1, freezeTimeout)
+	err := waitEvent(d.path, "frozen", 1, freezeTimeout, func() bool { on, err := frozenDir(d); return on && err == nil })
 	if err != nil {
 		_ = writeFile(file, "0")
 	}
@@ -72,10 +72,13 @@ func setFreezer(path, state string) error {
 
 // freezeV1 freezes a cgroup of the version 1 freezer, which does not take hold for certain: while processes are forked
 // or moved in, it may stay FREEZING for ever, and has to be told again. How often, and thawing and pausing now and then,
-// are what runc has found to succeed.
+// are what runc has found to succeed; on a busy machine its thousand tries are over before every process has had a CPU
+// to stop on, so there are as many as the time allows, and longer pauses.
 func freezeV1(path string) error {
-	err := errors.New("cgroup " + path + ": unable to freeze: processes keep appearing in it")
-	for i := range 1000 {
+	err := errors.New("cgroup " + path + ": unable to freeze in " + freezeTimeout.String() + ": processes keep appearing in it")
+	pause := 10 * time.Microsecond
+	end := time.Now().Add(freezeTimeout)
+	for i := 0; i < 25 || time.Now().Before(end); i++ {
 		if i%50 == 49 {
 			_ = setFreezer(path, thawed)
 			time.Sleep(10 * time.Millisecond)
@@ -85,7 +88,8 @@ func freezeV1(path string) error {
 			break
 		}
 		if i%25 == 24 {
-			time.Sleep(10 * time.Microsecond)
+			time.Sleep(pause)
+			pause = min(2*pause, 20*time.Millisecond)
 		}
 		file := path + "/freezer.state"
 		state, rerr := readValue(file)
@@ -141,8 +145,9 @@ func frozenDir(d *dir) (bool, error) {
 // gone reports whether an error means that the cgroup was removed.
 func gone(err error) bool { return errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV) }
 
-// waitEvent waits until a key of cgroup.events has a value. The kernel announces changes as POLLPRI.
-func waitEvent(path, key string, want uint64, timeout time.Duration) error {
+// waitEvent waits until a key of cgroup.events has a value, as long as still says that it may come. The kernel announces
+// changes as POLLPRI.
+func waitEvent(path, key string, want uint64, timeout time.Duration, still func() bool) error {
 	file := path + "/cgroup.events"
 	fd, err := open(file, unix.O_RDONLY)
 	if err != nil {
@@ -162,7 +167,10 @@ func waitEvent(path, key string, want uint64, timeout time.Duration) error {
 		if left <= 0 {
 			return fmt.Errorf("cgroup %s: not %s after %s", path, key, timeout)
 		}
-		// A second at most: an announcement between read and poll is kept, but nothing is lost by looking again.
-		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(min(left, time.Second).Milliseconds())+1)
+		if !still() {
+			return errors.New("cgroup " + path + ": not " + key + ": another process has taken that back")
+		}
+		// Not for long at a time: nobody announces that it was taken back.
+		_, _ = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLPRI}}, int(min(left, 20*time.Millisecond).Milliseconds())+1)
 	}
 }

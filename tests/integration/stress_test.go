@@ -23,6 +23,7 @@ type place struct {
 	dir  string
 	root string
 	env  []string
+	v2   bool // all calls on nothing but cgroup2
 }
 
 func newPlace(t *testing.T, edits ...string) *place {
@@ -43,7 +44,7 @@ func (p *place) bundle() string { return filepath.Join(p.dir, "bundle") }
 
 func (p *place) call(args ...string) harness.Call {
 	return harness.Call{Args: append([]string{"--root", p.root}, args...), Env: p.env,
-		PureV2: layout == "v2" && harness.CgroupLayout() != "v2"}
+		PureV2: p.v2 || layout == "v2" && harness.CgroupLayout() != "v2"}
 }
 
 // try calls the runtime and fails the test only when the call hangs.
