@@ -29,10 +29,6 @@ type Descriptors struct {
 	CgroupTasks []int
 	// Namespaces to join, by CLONE_NEW* flag.
 	Namespaces map[uintptr]int
-	// AfterUser are the new namespaces, as CLONE_NEW* flags, that are to belong to a user namespace that is joined, and
-	// LateJoins those that only its owner may join, or that only a child of the process will be in.
-	AfterUser uintptr
-	LateJoins []plan.Namespace
 	// Sources are detached mounts, by the index of the step that wants them.
 	Sources map[int]int
 	// Close is closed first thing.
@@ -125,7 +121,11 @@ func (c *compiler) compile(s plan.Step) error {
 	case plan.Await:
 		c.await(s)
 	case plan.JoinNamespace:
-		c.joinNamespace(s)
+		c.call(unix.SYS_SETNS, "setns", val(c.d.Namespaces[s.Flag]), val(s.Flag))
+	case plan.NewNamespaces:
+		c.newNamespaces(s)
+	case plan.Dumpable:
+		c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 1)
 	case plan.OpenRoot:
 		c.rootDir, c.rootOpen = c.result(unix.SYS_OPENAT, "open "+s.Path, val(atFDCWD), val(c.cstring(s.Path)),
 			val(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)), true
@@ -219,6 +219,18 @@ func (c *compiler) await(s plan.Await) {
 		value = c.listener.arg()
 	}
 	c.emit(opAwait, s.String(), val(kindStage+uint32(s.Stage)), value, val(0), val(0))
+}
+
+func (c *compiler) newNamespaces(s plan.NewNamespaces) {
+	if s.Flags != 0 {
+		c.call(unix.SYS_UNSHARE, "", val(s.Flags))
+	}
+	for _, line := range s.TimeOffsets {
+		c.writeProc("self/timens_offsets", line, fmt.Sprintf("write %q", line))
+	}
+	if s.Fork {
+		c.fork()
+	}
 }
 
 func (c *compiler) joinCgroup(s plan.JoinCgroup) {

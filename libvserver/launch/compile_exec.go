@@ -24,20 +24,21 @@ func (c *compiler) joinContainer(s plan.JoinContainer) {
 	}
 	c.call(unix.SYS_CLOSE, "", val(c.d.Init))
 	if c.d.PIDInside && s.Namespaces&unix.CLONE_NEWPID != 0 {
-		c.fork(0)
+		c.fork()
 	}
 }
 
 // fork goes on in a child: a process is in a pid namespace only if it was born there. The child is one of the runtime's
-// own (CLONE_PARENT), which hears of its pid. flags are new namespaces.
-func (c *compiler) fork(flags uintptr) {
+// own (CLONE_PARENT); it says nothing before the runtime has heard of its pid.
+func (c *compiler) fork() {
 	args, at := place[cloneArgs](c.Program)
-	args.flags = unix.CLONE_PARENT | uint64(flags)
+	args.flags = unix.CLONE_PARENT
 	pid := c.result(unix.SYS_CLONE3, "clone a process in the pid namespace", val(at), val(sizeofCloneArgs))
 	child := c.emit(opIfArg, "", val(pid), val(0), val(0))
 	c.emit(opTell, "", val(uint32(kindForked)), pid.arg())
 	c.call(unix.SYS_EXIT_GROUP, "exit", val(0))
 	c.land(child)
+	c.emit(opAwait, "", val(0), val(0), val(0), val(0))
 }
 
 // enterRoot takes the root that the runtime has opened.

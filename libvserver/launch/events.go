@@ -26,6 +26,9 @@ func (p *Process) Next() (Event, error) {
 	m, fd, err := receive(p.reports)
 	if err == nil && m.Kind == kindForked {
 		if err = p.forked(int(m.Value)); err == nil {
+			err = p.Continue("")
+		}
+		if err == nil {
 			m, fd, err = receive(p.reports)
 		}
 	}

@@ -79,28 +79,3 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 	}
 	return pid, nil
 }
-
-// joinNamespace enters a mount or user namespace. New namespaces belong to the user namespace in which they are made, so
-// those of a container in a joined one are made after it, by a child: only that is in a new pid namespace.
-func (c *compiler) joinNamespace(s plan.JoinNamespace) {
-	if s.Flag != unix.CLONE_NEWUSER {
-		c.call(unix.SYS_SETNS, "setns", val(c.d.Namespaces[s.Flag]), val(s.Flag))
-		return
-	}
-	late := func() {
-		for _, n := range c.d.LateJoins {
-			c.call(unix.SYS_SETNS, "setns "+n.Path, val(c.d.Namespaces[n.Flag]), val(n.Flag))
-		}
-	}
-	unprivileged := os.Geteuid() != 0
-	if !unprivileged {
-		late()
-	}
-	c.call(unix.SYS_SETNS, "setns", val(c.d.Namespaces[s.Flag]), val(s.Flag))
-	if unprivileged {
-		late()
-	}
-	if c.d.AfterUser != 0 || len(c.d.LateJoins) > 0 {
-		c.fork(c.d.AfterUser)
-	}
-}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"unsafe"
 
@@ -78,8 +77,7 @@ func (d *Descriptors) talk() (int, error) {
 
 func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	args := &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
-	share := o.Share && canShare && !o.Trace && !pl.Clone.Has(unix.CLONE_NEWTIME) && !pl.Clone.Joins(unix.CLONE_NEWTIME) &&
-		!pl.Clone.Joins(unix.CLONE_NEWUSER)
+	share := o.Share && canShare && !o.Trace && !pl.Clone.Has(unix.CLONE_NEWTIME) && !pl.Clone.Joins(unix.CLONE_NEWTIME) && !forks(pl)
 	later := uintptr(0)
 	if share && !pl.Clone.Has(unix.CLONE_NEWUSER) {
 		later = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNS
@@ -87,21 +85,12 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	unshare := uintptr(0)
 	for _, n := range pl.Clone.New {
 		switch {
-		case n.Flag == unix.CLONE_NEWCGROUP || n.Flag == unix.CLONE_NEWTIME:
+		case n.Inside || n.Flag == unix.CLONE_NEWCGROUP || n.Flag == unix.CLONE_NEWTIME:
 			// The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
-		case pl.Clone.Joins(unix.CLONE_NEWUSER):
-			d.AfterUser |= n.Flag
 		case n.Flag&later != 0:
 			unshare |= n.Flag
 		default:
 			args.flags |= uint64(n.Flag)
-		}
-	}
-	if pl.Clone.Joins(unix.CLONE_NEWUSER) {
-		for _, n := range pl.Clone.Join {
-			if n.Flag == unix.CLONE_NEWPID || os.Geteuid() != 0 && n.Flag != unix.CLONE_NEWNS && n.Flag != unix.CLONE_NEWUSER {
-				d.LateJoins = append(d.LateJoins, n)
-			}
 		}
 	}
 	if o.CgroupFD >= 0 {
@@ -134,7 +123,7 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 		return nil
 	}
 	var err error
-	if len(pl.Clone.Join) == 0 && !pl.Clone.Has(unix.CLONE_NEWTIME) {
+	if !enters(pl) {
 		err = do()
 	} else {
 		// A thread that has entered namespaces is not given back: it ends with its goroutine.
@@ -192,18 +181,46 @@ var retired [][]insn
 
 const cloneIntoCgroup = 0x200000000 // CLONE_INTO_CGROUP, linux/sched.h
 
+// forks tells if the child goes on in a child of its own.
+func forks(pl *plan.Plan) bool {
+	for _, s := range pl.Steps {
+		if s, ok := s.(plan.NewNamespaces); ok && s.Fork {
+			return true
+		}
+	}
+	return false
+}
+
+// enters tells if a thread of the runtime has to be in other namespaces to clone the child.
+func enters(pl *plan.Plan) bool {
+	for _, n := range pl.Clone.Join {
+		if !n.Inside {
+			return true
+		}
+	}
+	for _, n := range pl.Clone.New {
+		if n.Flag == unix.CLONE_NEWTIME && !n.Inside {
+			return true
+		}
+	}
+	return false
+}
+
 // enter joins the namespaces that a thread can join for its children, with the runtime's own privileges: of new
 // namespaces a user namespace would own, the host's could not be joined after it.
 func (d *Descriptors) enter(pl *plan.Plan) error {
 	for _, n := range pl.Clone.Join {
-		if n.Flag == unix.CLONE_NEWNS || n.Flag == unix.CLONE_NEWUSER || d.late(n.Flag) {
+		if n.Inside {
 			continue
 		}
 		if err := unix.Setns(d.Namespaces[n.Flag], int(n.Flag)); err != nil {
 			return fmt.Errorf("%s: %s: setns: %w", n.At(), n, err)
 		}
 	}
-	if pl.Clone.Has(unix.CLONE_NEWTIME) {
+	for _, n := range pl.Clone.New {
+		if n.Flag != unix.CLONE_NEWTIME || n.Inside {
+			continue
+		}
 		if err := unix.Unshare(unix.CLONE_NEWTIME); err != nil {
 			return fmt.Errorf("linux.namespaces: new time namespace: unshare: %w", err)
 		}
@@ -214,11 +231,6 @@ func (d *Descriptors) enter(pl *plan.Plan) error {
 		}
 	}
 	return nil
-}
-
-// late tells if the child joins a namespace itself.
-func (d *Descriptors) late(flag uintptr) bool {
-	return slices.ContainsFunc(d.LateJoins, func(n plan.Namespace) bool { return n.Flag == flag })
 }
 
 // open opens what the steps need from the host.

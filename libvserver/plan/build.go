@@ -83,16 +83,15 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	if p.Clone.Has(unix.CLONE_NEWUSER) {
 		b.await("linux.uidMappings", StageIDs)
 	}
-	for _, n := range p.Clone.Join {
-		if n.Flag == unix.CLONE_NEWNS || n.Flag == unix.CLONE_NEWUSER {
-			b.add(JoinNamespace{n})
-		}
-	}
+	b.joinInside()
 	if b.userns {
+		b.newNamespaces(early, false)
 		if b.mntns {
 			b.add(OpenRoot{"root.path", p.Rootfs})
 		}
 		b.add(BecomeRoot{"linux.namespaces"})
+		b.dumpable()
+		b.newNamespaces(^uintptr(early), b.forks())
 	}
 
 	// The cgroup before the cgroup namespace, whose root it becomes, and before anything costs memory.
@@ -123,6 +122,13 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 		return nil, b.errs
 	}
 	return p, nil
+}
+
+// dumpable follows each change of ids in a new user namespace, where the runtime has no privilege over its process after it.
+func (b *builder) dumpable() {
+	if b.p.Clone.Has(unix.CLONE_NEWUSER) && !b.can(unix.CAP_SYS_PTRACE) {
+		b.add(Dumpable{Default})
+	}
 }
 
 func (b *builder) add(s Step) { b.p.Steps = append(b.p.Steps, s) }

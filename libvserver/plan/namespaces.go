@@ -49,8 +49,108 @@ func (b *builder) namespaces() {
 	if c.Has(unix.CLONE_NEWUSER) {
 		c.UIDs, c.GIDs = idMaps(b.linux.UIDMappings), idMaps(b.linux.GIDMappings)
 	}
+	b.inside()
 	for clock, o := range b.linux.TimeOffsets {
 		c.TimeOffsets = append(c.TimeOffsets, clock+" "+strconv.FormatInt(o.Secs, 10)+" "+strconv.FormatUint(uint64(o.Nanosecs), 10))
+	}
+}
+
+// inside decides which namespaces are for the container's process itself to make and to join.
+//
+// What is made together with a user namespace belongs to it; what is made beside a user namespace that is joined would
+// belong to the runtime's, and the container's root could do nothing in it. What the runtime itself is not allowed to
+// join, the process may be, as root of its user namespace. Network, ipc and uts namespaces are made when the process is
+// root there, as some of what is in them belongs to whoever makes them (/dev/mqueue). The mount and the time namespace
+// come with the user namespace: the rootfs and the file of time offsets are opened in them with the runtime's identity.
+func (b *builder) inside() {
+	c := &b.p.Clone
+	made, joined := c.Has(unix.CLONE_NEWUSER), c.Joins(unix.CLONE_NEWUSER)
+	privileged := b.can(unix.CAP_SYS_ADMIN)
+	for i := range c.Join {
+		n := &c.Join[i]
+		n.Inside = n.Flag == unix.CLONE_NEWUSER || n.Flag == unix.CLONE_NEWNS || (made || joined) && !privileged
+	}
+	if !made && !joined {
+		return
+	}
+	for i := range c.New {
+		n := &c.New[i]
+		switch n.Flag {
+		case unix.CLONE_NEWUSER, unix.CLONE_NEWCGROUP, unix.CLONE_NEWPID:
+		case unix.CLONE_NEWNS:
+			n.Inside = joined
+		case unix.CLONE_NEWTIME:
+			n.Inside = joined || !privileged
+		default:
+			n.Inside = true
+		}
+	}
+	forks := b.forks()
+	for _, list := range [...][]Namespace{c.New, c.Join} {
+		for i := range list {
+			// A first process of a pid namespace can't go on in a child; and one that is in another pid namespace than the
+			// runtime can't tell it the child's pid.
+			if n := &list[i]; n.Flag == unix.CLONE_NEWPID {
+				n.Inside = n.Inside || forks || joined && n.Path == ""
+			}
+		}
+	}
+}
+
+// joinInside adds the steps for the namespaces to join inside. The privileges of a runtime that has some end with the user
+// namespace, those of another begin there. The mount namespace comes last: the process's root is in it.
+func (b *builder) joinInside() {
+	order := [...]uintptr{^uintptr(unix.CLONE_NEWUSER | unix.CLONE_NEWNS), unix.CLONE_NEWUSER, unix.CLONE_NEWNS}
+	if !b.can(unix.CAP_SYS_ADMIN) {
+		order[0], order[1] = order[1], order[0]
+	}
+	for _, kinds := range order {
+		for _, n := range b.p.Clone.Join {
+			if n.Inside && n.Flag&kinds != 0 {
+				b.add(JoinNamespace{n})
+			}
+		}
+	}
+}
+
+// forks tells if the process has to go on in a child to be in all of its namespaces.
+func (b *builder) forks() bool {
+	c := &b.p.Clone
+	for _, list := range [...][]Namespace{c.New, c.Join} {
+		for i := range list {
+			if n := &list[i]; n.Inside && n.Flag&(unix.CLONE_NEWPID|unix.CLONE_NEWTIME) != 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// can tells if the runtime itself has a capability.
+func (b *builder) can(capability int) bool { return b.facts.Permitted&(1<<capability) != 0 }
+
+// early are the namespaces that are made with the runtime's identity.
+const early = unix.CLONE_NEWNS | unix.CLONE_NEWTIME
+
+// newNamespaces adds the step that makes those of some kinds which are made inside.
+func (b *builder) newNamespaces(kinds uintptr, fork bool) {
+	s := NewNamespaces{Origin: "linux.namespaces", Fork: fork}
+	for i := range b.p.Clone.New {
+		n := &b.p.Clone.New[i]
+		if !n.Inside || n.Flag&kinds == 0 {
+			continue
+		}
+		if s.Flags != 0 {
+			s.Names += " "
+		}
+		s.Flags |= n.Flag
+		s.Names += n.Name
+		if n.Flag == unix.CLONE_NEWTIME {
+			s.TimeOffsets = b.p.Clone.TimeOffsets
+		}
+	}
+	if s.Flags != 0 || s.Fork {
+		b.add(s)
 	}
 }
 

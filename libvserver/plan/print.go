@@ -3,8 +3,6 @@ package plan
 import (
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/vsrun/vsrun/spec/wire"
 )
 
@@ -26,7 +24,7 @@ type line struct{ who, what, at string }
 func (p *Plan) lines() []line {
 	var out []line
 	for _, n := range p.Clone.Join {
-		if n.Flag != unix.CLONE_NEWNS && n.Flag != unix.CLONE_NEWUSER {
+		if !n.Inside {
 			out = append(out, line{"runtime", n.String(), n.At()})
 		}
 	}

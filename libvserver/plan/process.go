@@ -64,6 +64,7 @@ func (b *builder) process() {
 	}
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd, Early: true})
 	b.user(p, seccomp && !p.NoNewPrivileges)
+	b.dumpable()
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd})
 	if len(p.Args) > 0 {
 		b.add(lookPath(p.Args[0], env))

@@ -8,6 +8,9 @@ type Namespace struct {
 	Flag uintptr // CLONE_NEW*
 	Name string  // as in config.json: "pid", "network", …
 	Path string  // "" for a new one
+	// Inside: the container's process makes or joins it by a step of its own, with the privileges that it has in its
+	// user namespace. Else the runtime does, with its own.
+	Inside bool
 }
 
 func (n Namespace) String() string {
@@ -49,11 +52,12 @@ func find(list []Namespace, flag uintptr) bool {
 
 func (c Clone) String() string {
 	s := "clone a process"
-	for i, n := range c.New {
-		if i == 0 {
-			s += " with new namespaces:"
+	sep := " with new namespaces: "
+	for _, n := range c.New {
+		if !n.Inside {
+			s += sep + n.Name
+			sep = " "
 		}
-		s += " " + n.Name
 	}
 	return s
 }
@@ -84,8 +88,37 @@ func (s Await) String() string {
 	return "wait for " + s.Stage.String()
 }
 
-// JoinNamespace enters an existing namespace in the child itself (mount and user).
+// JoinNamespace enters an existing namespace in the child itself.
 type JoinNamespace struct{ Namespace }
+
+// NewNamespaces makes namespaces in the child itself: they belong to its user namespace (namespaces(7)).
+type NewNamespaces struct {
+	Origin
+	Flags uintptr // CLONE_NEW*
+	Names string
+	// TimeOffsets are lines for /proc/self/timens_offsets.
+	TimeOffsets []string
+	// Fork: the process goes on in a child, since only children are born into a pid or time namespace, be it new or
+	// joined. Flags may be 0 then.
+	Fork bool
+}
+
+func (s NewNamespaces) String() string {
+	switch {
+	case s.Flags == 0:
+		return "go on in a child, which is in the pid and time namespaces"
+	case s.Fork:
+		return "make new namespaces: " + s.Names + ", and go on in a child"
+	}
+	return "make new namespaces: " + s.Names
+}
+
+// Dumpable lets a runtime without privileges over the host look after the process: the files in /proc of one that has
+// changed its ids belong to root, and its descriptors can't be taken (PR_SET_DUMPABLE in prctl(2)). Nobody else is in
+// its new user namespace yet.
+type Dumpable struct{ Origin }
+
+func (Dumpable) String() string { return "let the unprivileged runtime look after the process" }
 
 // OpenRoot opens the root filesystem's directory while the process still has the caller's identity: root of a user
 // namespace is somebody else on the host, who may not pass through the directories above.
