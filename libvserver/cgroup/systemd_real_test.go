@@ -35,6 +35,7 @@ func unitProperties(t *testing.T, unit string, names ...string) map[string]strin
 
 func TestSystemdScope(t *testing.T) {
 	needSystemd(t)
+	t.Log("by vsrun-helper:", withHelper(t))
 	id := "c" + itoa(int(time.Now().UnixNano()%1e9))
 	m := mustNew(t, Options{ID: id, Systemd: true, Path: "vsruntest.slice:vsruntest:" + id,
 		Resources:   resourcesOf(t, `{"memory":{"limit":67108864},"cpu":{"quota":50000,"period":100000,"shares":512},"pids":{"limit":77}}`),
