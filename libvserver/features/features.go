@@ -9,8 +9,6 @@
 package features
 
 import (
-	"slices"
-
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
@@ -37,7 +35,7 @@ func Known(b Build) *features.Features {
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
 		Hooks:         []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
-		MountOptions:  mountOptions(),
+		MountOptions:  mountopt.Known(),
 		Linux:         linux(),
 		Annotations:   annotations(b),
 		PotentiallyUnsafeConfigAnnotations: []string{
@@ -45,11 +43,6 @@ func Known(b Build) *features.Features {
 			"org.systemd.property.", // libvserver/cgroup
 		},
 	}
-}
-
-// mountOptions leaves out what is read, but not carried out yet.
-func mountOptions() []string {
-	return slices.DeleteFunc(mountopt.Known(), func(name string) bool { return name == "copy-symlink" })
 }
 
 func linux() *features.Linux {

@@ -68,7 +68,20 @@ func (c *compiler) symlink(s plan.Symlink) {
 	if s.Replace {
 		c.ignore(c.call(unix.SYS_UNLINKAT, "remove "+s.Path, d.arg(), at, val(0)), unix.ENOENT, unix.EROFS, unix.EISDIR)
 	}
-	c.ignore(c.call(unix.SYS_SYMLINKAT, "symlink "+s.Path, val(c.cstring(s.Target)), d.arg(), at), unix.EEXIST, unix.EROFS)
+	i := c.call(unix.SYS_SYMLINKAT, "symlink "+s.Path, val(c.cstring(s.Target)), d.arg(), at)
+	if s.Strict {
+		made := c.jump()
+		c.on(i, uint16(unix.EEXIST), c.here())
+		t := c.openRoot(s.Path, c.howFinal)
+		c.statSlot(t)
+		c.close(t)
+		link := c.ifMode(unix.S_IFLNK)
+		c.fail(unix.EEXIST, s.Path+" is there already, and is no symbolic link")
+		c.land(link)
+		c.land(made)
+	} else {
+		c.ignore(i, unix.EEXIST, unix.EROFS)
+	}
 	if s.IfExists != "" {
 		c.skipTo(skip)
 	}

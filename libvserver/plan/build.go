@@ -38,6 +38,8 @@ type Options struct {
 // Facts are what the plan has to know of the host.
 type Facts struct {
 	EUID int
+	// Unprivileged: the runtime lacks the host's root. It has another uid, or is root of a user namespace.
+	Unprivileged bool
 	// Permitted are the runtime's own capabilities, a bit each.
 	Permitted uint64
 	// Cgroup tells how the host's cgroups are laid out.
@@ -46,6 +48,8 @@ type Facts struct {
 	SELinux  bool
 	// Stat returns st_mode of a path on the host.
 	Stat func(path string) (mode uint32, err error)
+	// Readlink returns what a symbolic link on the host holds; an error if the path is none.
+	Readlink func(path string) (string, error)
 	// Home looks up a user's home directory in the passwd file of a root filesystem; "" if there is none.
 	Home func(rootfs string, uid uint32) string
 }

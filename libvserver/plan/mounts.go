@@ -33,6 +33,9 @@ func (b *builder) mount(at Origin, m *specs.Mount) {
 		s.Kind, s.Type = MountBind, "bind"
 		s.Recursive = o.Flags&unix.MS_REC != 0
 		s.Data, s.SuperFlags = nil, nil
+		if o.CopySymlink && b.copySymlink(&s) {
+			return
+		}
 		b.bind(&s, m, &o)
 	case o.Flags&unix.MS_REMOUNT != 0:
 		s.Kind = MountChange
@@ -61,6 +64,20 @@ func (b *builder) idmap(s *Mount, m *specs.Mount, o *mountopt.Options) {
 		b.fault(string(s.Origin), "only bind mounts can be id-mapped")
 	}
 	s.FromParent = true
+}
+
+// copySymlink puts a copy of a symbolic link in the place of a bind mount whose source is one (crun's copy-symlink).
+func (b *builder) copySymlink(s *Mount) bool {
+	source := s.Source
+	if !path.IsAbs(source) {
+		source = path.Join(b.b.Dir, source)
+	}
+	to, err := b.facts.Readlink(source)
+	if err != nil {
+		return false
+	}
+	b.add(Symlink{Origin: s.Origin, Path: s.Target, Target: to, Strict: true})
+	return true
 }
 
 func (b *builder) fsMount(s *Mount) {

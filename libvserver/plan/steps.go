@@ -269,6 +269,8 @@ type Symlink struct {
 	IfExists string
 	// Replace removes a file that is in the way (/dev/ptmx).
 	Replace bool
+	// Strict: what is in the way and no symbolic link is an error.
+	Strict bool
 }
 
 func (s Symlink) String() string { return "link " + s.Path + " to " + s.Target }
