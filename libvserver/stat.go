@@ -52,20 +52,21 @@ func (r *Runtime) Stat(ids ...string) ([]Stat, error) {
 		s.Uptime = sinceBoot() - time.Duration(rec.InitStart)*time.Second/ticks
 		c := &container{r: r, rec: rec}
 		m, err := c.cgroup()
-		if err == nil && m == nil {
-			err = cgroup.ErrNoCgroup
-		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case m != nil:
 			s.Usage, err = m.Usage()
+		default: // without a cgroup nothing but processes can be counted
+			var pids []int
+			pids, err = c.pids()
+			s.Processes = uint64(len(pids))
 		}
 		if err != nil {
 			if named {
 				return nil, fmt.Errorf("container %s: %w", id, err)
 			}
-			log.Debugf("figures of container %s: %v", id, err)
-			if m != nil {
-				continue // it has ended meanwhile
-			}
+			log.Debugf("figures of container %s: %v", id, err) // it may have ended meanwhile
+			continue
 		}
 		stats = append(stats, s)
 	}

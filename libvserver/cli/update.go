@@ -154,7 +154,20 @@ func (u *updateFlags) resources() (*specs.LinuxResources, error) {
 		io.Weight = &w
 	}
 	cpu.Cpus, cpu.Mems = u.cpusetCpus, u.cpusetMems
-	return &specs.LinuxResources{Memory: mem, CPU: cpu, Pids: pids, BlockIO: io}, nil
+	r := new(specs.LinuxResources)
+	if *mem != (specs.LinuxMemory{}) {
+		r.Memory = mem
+	}
+	if *cpu != (specs.LinuxCPU{}) {
+		r.CPU = cpu
+	}
+	if pids.Limit != nil {
+		r.Pids = pids
+	}
+	if io.Weight != nil {
+		r.BlockIO = io
+	}
+	return r, nil
 }
 
 func parseInt(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
