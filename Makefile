@@ -51,14 +51,16 @@ bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 N
 	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
 	@go run ./tests/bench $(ARGS)
 
-install: vsrun ## install into $(DESTDIR)$(PREFIX): the binary, the completion, the man pages
+install: vsrun ## install into $(DESTDIR)$(PREFIX): the binary, its helper, the completion, the man pages
 	install -D -m 755 vsrun $(DESTDIR)$(PREFIX)/sbin/vsrun
+	install -D -m 755 $(HELPER) $(DESTDIR)$(PREFIX)/libexec/vsrun/vsrun-helper
 	install -D -m 644 contrib/completion/vsrun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vsrun
 	@for m in contrib/man/*.[1-8]; do test -e "$$m" || continue; \
 		install -v -D -m 644 "$$m" $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
 
 uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(PREFIX)/sbin/vsrun $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vsrun
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/vsrun
 	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/vsrun*.8
 
 clean: ## remove what was built

@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"bytes"
 	"embed"
 	"errors"
 	"fmt"
@@ -22,11 +23,21 @@ func needHelper(t *testing.T) {
 	}
 }
 
-// without hides the embedded helper.
+// without hides the embedded helper, and those of an installed vsrun.
 func without(t *testing.T) {
 	saved := files
 	files = embed.FS{}
 	t.Cleanup(func() { files = saved })
+	elsewhere(t)
+}
+
+// elsewhere has a directory of the test as the standard place.
+func elsewhere(t *testing.T) (path string) {
+	saved := standard
+	path = filepath.Join(t.TempDir(), Name)
+	standard = [...]string{path, ""}
+	t.Cleanup(func() { standard = saved })
+	return path
 }
 
 func TestRun(t *testing.T) {
@@ -234,6 +245,56 @@ func TestInstalled(t *testing.T) {
 			t.Errorf("%s: another file has the same id %q", dir, first)
 		}
 		os.Remove(path)
+	}
+}
+
+func TestInstalledCopy(t *testing.T) {
+	f := embedded()
+	if f == nil {
+		t.Skip("needs an embedded vsrun-helper: ", ErrMissing)
+	}
+	f.Close()
+	path := elsewhere(t)
+	b, err := files.ReadFile("bin/" + Name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := bytes.Index(b, []byte(buildID(b[:1024])))
+	other := bytes.Clone(b)
+	other[id] ^= 1
+	for name, c := range map[string]struct {
+		content []byte
+		mode    os.FileMode
+		want    string
+	}{
+		"the same":      {b, 0o755, path},
+		"another build": {other, 0o755, ""},
+		"cut":           {b[:len(b)-1], 0o755, ""},
+		"longer":        {append(bytes.Clone(b), 0), 0o755, ""},
+		"writable":      {b, 0o775, ""},
+		"no program":    {b, 0o644, ""},
+	} {
+		os.Remove(path)
+		if err := os.WriteFile(path, c.content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if got := installedCopy(); got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+		img, err := openImage()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := img.fd < 0; got != (c.want != "") {
+			t.Errorf("%s: started from the file: %v", name, got)
+		}
+		img.close()
+		if answer, err := Run("version", nil); err != nil || !strings.HasPrefix(string(answer), "libseccomp") {
+			t.Errorf("%s: %q %v", name, answer, err)
+		}
 	}
 }
 
