@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"os"
 	"slices"
@@ -107,10 +108,32 @@ func (t *topView) live(m *meter, out *os.File, interval time.Duration) error {
 			if !ok {
 				return nil // the terminal is gone
 			}
-			var quit bool
-			if quit, measure = t.press(k); quit {
-				return nil
+			for key := range keysOf(k) {
+				quit, now := t.press(key)
+				if quit {
+					return nil
+				}
+				measure = measure || now
 			}
+		}
+	}
+}
+
+// keysOf takes apart what one read gave: characters, and the sequences that other keys send (ECMA-48: ESC [, parameters,
+// a final letter or ~; ESC O and a letter).
+func keysOf(s string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for len(s) > 0 {
+			n := 1
+			if len(s) > 2 && s[0] == '\x1b' && (s[1] == '[' || s[1] == 'O') {
+				for n = 2; n < len(s) && (s[n] < '@' || s[n] > '~'); n++ {
+				}
+				n = min(n+1, len(s))
+			}
+			if !yield(s[:n]) {
+				return
+			}
+			s = s[n:]
 		}
 	}
 }

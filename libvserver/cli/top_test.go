@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -130,5 +131,23 @@ func TestFrame(t *testing.T) {
 	}
 	if quit, measure := v.press("\x1b[Z"); quit || measure {
 		t.Error("an unknown key does something")
+	}
+}
+
+// Keys that are pressed fast come in one read.
+func TestKeysOf(t *testing.T) {
+	for in, want := range map[string][]string{
+		"":                       nil,
+		"q":                      {"q"},
+		"\x1b[Bq":                {"\x1b[B", "q"},
+		"mm\x1b[5~\x1b[A\x1bOBx": {"m", "m", "\x1b[5~", "\x1b[A", "\x1bOB", "x"},
+		"\x1b":                   {"\x1b"},
+		"\x1b[":                  {"\x1b", "["},
+		"\x1b[1;5":               {"\x1b[1;5"},
+		"\x1b[1;5Cq":             {"\x1b[1;5C", "q"},
+	} {
+		if d := cmp.Diff(want, slices.Collect(keysOf(in))); d != "" {
+			t.Errorf("%q: %s", in, d)
+		}
 	}
 }
