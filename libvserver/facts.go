@@ -14,8 +14,8 @@ import (
 )
 
 // facts gathers what the plan has to know of the host, and asks only what this bundle makes a question of.
-func (r *Runtime) facts(b *spec.Bundle, cg *cgroup.Manager) *plan.Facts {
-	f := &plan.Facts{EUID: os.Geteuid(), Unprivileged: r.unprivileged(), Stat: stat, Readlink: os.Readlink, Home: home}
+func facts(b *spec.Bundle, cg *cgroup.Manager) *plan.Facts {
+	f := &plan.Facts{EUID: os.Geteuid(), Unprivileged: unprivileged(), Stat: stat, Readlink: os.Readlink, Home: home}
 	if own, err := host.OwnCaps(); err == nil {
 		f.Permitted = own.Permitted
 	}
@@ -80,7 +80,7 @@ func cgroupLayout(cg *cgroup.Manager) plan.CgroupLayout {
 			}
 		}
 		if cg != nil {
-			h.Own = cg.Path(key)
+			h.Own, h.Caller = cg.Path(key), cg.CallerPath(key)
 		}
 		l.Hierarchies = append(l.Hierarchies, h)
 	}

@@ -53,7 +53,7 @@ func filter(profile *specs.LinuxSeccomp, p *plan.Plan) error {
 
 // filterCache is where compiled filters are kept: one place for all state roots, gone with a reboot.
 func filterCache() string {
-	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && os.Geteuid() != 0 {
+	if dir := os.Getenv("XDG_RUNTIME_DIR"); dir != "" && unprivileged() {
 		return dir + "/vsrun-seccomp"
 	}
 	return "/run/vsrun-seccomp"

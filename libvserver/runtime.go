@@ -7,10 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync/atomic"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vsrun/vsrun/libvserver/cgroup"
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/state"
 	"github.com/vsrun/vsrun/spec"
@@ -43,7 +45,24 @@ func (r *Runtime) rootless() bool {
 	case "false":
 		return false
 	}
-	return os.Geteuid() != 0
+	return unprivileged()
+}
+
+// privilege is what unprivileged has found out: 1 for no, 2 for yes.
+var privilege atomic.Int32
+
+// unprivileged tells if the runtime lacks the host's root: it has another uid, or is root of a user namespace, as under
+// Podman without root.
+func unprivileged() bool {
+	p := privilege.Load()
+	if p == 0 {
+		p = 1
+		if os.Geteuid() != 0 || host.InUserNamespace() {
+			p = 2
+		}
+		privilege.Store(p)
+	}
+	return p == 2
 }
 
 // container is a container that a verb works on.

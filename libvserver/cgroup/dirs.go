@@ -15,6 +15,8 @@ type dir struct {
 	hier string
 	path string
 	base int // length of the mount point at the start of path
+	// caller is the caller's own cgroup; known for relative paths alone.
+	caller string
 
 	// made is how many of path's last components Create made, 0 if the cgroup was there before.
 	made int
@@ -136,16 +138,18 @@ func (o *ownCgroups) place(hier, point, rel string) (dir, error) {
 		// The mount shows another part of the tree than the one we are in; its top is all there is to hang on to.
 		own = "/"
 	}
+	if own == "/" {
+		own = ""
+	}
+	d := dir{hier: hier, base: len(point), caller: point + own, fd: -1}
 	if hier == "" {
 		// Beside the own cgroup, which most likely holds processes: then it can't give controllers to children.
 		if i := strings.LastIndexByte(own, '/'); i >= 0 {
 			own = own[:i]
 		}
 	}
-	if own == "/" {
-		own = ""
-	}
-	return dir{hier: hier, path: point + own + "/" + rel, base: len(point), fd: -1}, nil
+	d.path = point + own + "/" + rel
+	return d, nil
 }
 
 // path returns the caller's cgroup in a hierarchy, from lines like "8:cpu,cpuacct:/a" and "0::/a". A path that begins

@@ -55,14 +55,19 @@ func (m *Manager) Paths() map[string]string {
 // Path returns the cgroup's directory for a controller, "" if there is none. Every controller is in the version 2
 // tree on pure version 2; "" asks for that tree on any layout.
 func (m *Manager) Path(controller string) string {
-	d := m.dirOf(controller)
-	if d == nil && m.layout == host.CgroupV2 {
-		d = m.dirOf("")
+	if d := m.dirOf(controller); d != nil {
+		return d.path
 	}
-	if d == nil {
-		return ""
+	return ""
+}
+
+// CallerPath returns the directory of the cgroup that the caller is in, and with it a rootless container where Create
+// leaves a hierarchy out; "" where none is left out.
+func (m *Manager) CallerPath(controller string) string {
+	if d := m.dirOf(controller); d != nil && m.rootless && !m.explicit {
+		return d.caller
 	}
-	return d.path
+	return ""
 }
 
 // dirOf finds the hierarchy of a version 1 controller, or the version 2 tree for "" and on pure version 2.

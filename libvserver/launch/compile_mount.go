@@ -68,7 +68,15 @@ func (c *compiler) bindSource(s plan.Mount, m slot) {
 	if fd, ok := c.d.Sources[c.step]; ok {
 		c.into(c.emit(opSet, "", val(fd)), m)
 	} else {
-		c.into(c.openTree(val(atFDCWD), s.Source, flagIf(s.Recursive, unix.AT_RECURSIVE)|flagIf(s.NoFollowSource, unix.AT_SYMLINK_NOFOLLOW)), m)
+		flags := flagIf(s.Recursive, unix.AT_RECURSIVE) | flagIf(s.NoFollowSource, unix.AT_SYMLINK_NOFOLLOW)
+		i := c.openTree(val(atFDCWD), s.Source, flags)
+		c.into(i, m)
+		if s.Fallback != "" {
+			there := c.jump()
+			c.on(i, uint16(unix.ENOENT), c.here())
+			c.into(c.openTree(val(atFDCWD), s.Fallback, flags), m)
+			c.land(there)
+		}
 	}
 	c.bindFlags(s, m)
 }

@@ -313,6 +313,9 @@ func (d *Descriptors) openSources(pl *plan.Plan) error {
 			flags |= unix.AT_SYMLINK_NOFOLLOW
 		}
 		fd, err := unix.OpenTree(unix.AT_FDCWD, m.Source, flags)
+		if err == unix.ENOENT && m.Fallback != "" {
+			fd, err = unix.OpenTree(unix.AT_FDCWD, m.Fallback, flags)
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %s: open_tree %s: %w", m.At(), m, m.Source, err)
 		}

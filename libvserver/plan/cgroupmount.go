@@ -24,8 +24,9 @@ type CgroupHierarchy struct {
 	Options []string // for mounting it again: "cpu", "cpuacct"; "none", "name=systemd"
 	V2      bool
 	Links   []string // controllers that want a symbolic link to it: "cpu", "cpuacct"
-	// Own is the directory of the container's cgroup in it.
-	Own string
+	// Own is the directory of the container's cgroup in it; Caller is where the container is if that can't be made, "" if
+	// it must be.
+	Own, Caller string
 }
 
 // cgroupMount expands a mount of type cgroup: one mount of cgroup2 on a unified host; else a tmpfs with every hierarchy,
@@ -37,7 +38,7 @@ func (b *builder) cgroupMount(s *Mount) {
 		s.Data, s.SuperFlags = nil, nil
 		if private {
 			s.Kind, s.Type, s.Source = MountFS, "cgroup2", "cgroup"
-			if b.userns || b.facts.EUID != 0 {
+			if b.userns || b.facts.Unprivileged {
 				s.Fallback = cgroupRoot
 			}
 		} else {
@@ -64,10 +65,10 @@ func (b *builder) cgroupMount(s *Mount) {
 			m.Type, m.Data = "cgroup2", nil
 		}
 		switch {
-		case private && !b.userns && b.facts.EUID == 0:
+		case private && !b.userns && !b.facts.Unprivileged:
 		case h.Own != "":
 			m.Kind, m.Type, m.Source, m.Data = MountBind, "bind", h.Own, nil
-			m.FromParent = b.userns
+			m.FromParent, m.Fallback = b.userns, h.Caller
 		default:
 			continue
 		}

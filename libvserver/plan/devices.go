@@ -35,7 +35,7 @@ func (b *builder) setupDev() bool {
 }
 
 func (b *builder) devices() {
-	bind := b.userns || b.facts.EUID != 0
+	bind := b.userns || b.facts.Unprivileged
 	for i := range b.linux.Devices {
 		d := &b.linux.Devices[i]
 		at := at1("linux.devices", i)

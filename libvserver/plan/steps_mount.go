@@ -38,7 +38,8 @@ type Mount struct {
 	CopyUp    bool
 
 	NoFollowSource, NoFollowTarget bool
-	// Optional: a failure (EPERM, EBUSY of nested sysfs or cgroups in user namespaces) falls back to a bind of this path.
+	// Optional: a failure (EPERM, EBUSY of nested sysfs or cgroups in user namespaces; ENOENT of a bind) falls back to a
+	// bind of this path.
 	Fallback string
 }
 
