@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"time"
 
@@ -208,7 +207,7 @@ func (e *execution) prepare() error {
 // launch starts the process, and returns when its program runs.
 func (e *execution) launch() error {
 	o := &launch.Options{Console: -1, Share: e.mayShare()}
-	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: os.Geteuid() != 0}
+	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged()}
 	if t.Namespaces&unix.CLONE_NEWNS == 0 {
 		if t.Root = e.rootFD(); t.Root < 0 {
 			return errors.New("the container's root directory cannot be opened")
