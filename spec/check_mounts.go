@@ -40,7 +40,7 @@ func (c *checker) mount(i int, m *specs.Mount) {
 	o := mountopt.Parse(m.Options)
 	bind := IsBind(m, &o)
 	switch {
-	case bind && m.Source == "":
+	case bind && m.Source == "" && !o.IsRemount():
 		c.faultAt(at("mounts", i, "source"), "is required for a bind mount")
 	case !bind && !o.IsRemount() && (m.Type == "" || m.Type == "none"):
 		c.faultAt(at("mounts", i, "type"), "is required for a mount that is no bind mount (got "+quote(m.Type)+", no option bind or rbind)")
@@ -50,6 +50,14 @@ func (c *checker) mount(i int, m *specs.Mount) {
 	}
 	if o.TmpCopyUp && m.Type != "tmpfs" {
 		c.faultAt(at("mounts", i, "options"), "tmpcopyup is only for a mount of type tmpfs")
+	}
+	for _, only := range [...]struct {
+		asked bool
+		name  string
+	}{{o.CopySymlink, "copy-symlink"}, {o.SrcNoFollow, "src-nofollow"}} {
+		if only.asked && (!bind || o.IsRemount()) {
+			c.faultAt(at("mounts", i, "options"), only.name+" is only for a bind mount")
+		}
 	}
 	c.procMount(i, m, bind)
 	c.idMappedMount(i, m, &o)

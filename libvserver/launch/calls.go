@@ -11,7 +11,7 @@ func callName(in *insn) string {
 		return "fail"
 	case opIf, opIfNot, opIfArg:
 		return "if"
-	case opLoad, opSet, opStore:
+	case opLoad, opSet, opStore, opItoa:
 		return "set"
 	case opTell:
 		return "tell"
@@ -63,6 +63,12 @@ func callName(in *insn) string {
 		return "move_mount"
 	case unix.SYS_MOUNT_SETATTR:
 		return "mount_setattr"
+	case unix.SYS_MOUNT:
+		return "mount"
+	case unix.SYS_FSPICK:
+		return "fspick"
+	case unix.SYS_READLINKAT:
+		return "readlinkat"
 	case unix.SYS_FSOPEN:
 		return "fsopen"
 	case unix.SYS_FSCONFIG:

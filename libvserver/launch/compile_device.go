@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -70,21 +71,39 @@ func (c *compiler) symlink(s plan.Symlink) {
 	}
 	i := c.call(unix.SYS_SYMLINKAT, "symlink "+s.Path, val(c.cstring(s.Target)), d.arg(), at)
 	if s.Strict {
-		made := c.jump()
-		c.on(i, uint16(unix.EEXIST), c.here())
-		t := c.openRoot(s.Path, c.howFinal)
-		c.statSlot(t)
-		c.close(t)
-		link := c.ifMode(unix.S_IFLNK)
-		c.fail(unix.EEXIST, s.Path+" is there already, and is no symbolic link")
-		c.land(link)
-		c.land(made)
+		c.sameLink(s, i, d, at)
 	} else {
 		c.ignore(i, unix.EEXIST, unix.EROFS)
 	}
 	if s.IfExists != "" {
 		c.skipTo(skip)
 	}
+}
+
+// sameLink goes on after instruction i found something in the link's place, if that is such a link.
+func (c *compiler) sameLink(s plan.Symlink, i int, d slot, at arg) {
+	there := c.skip(i, unix.EEXIST)
+	made := c.jump()
+	c.skipTo(there)
+	buf := c.bytes(len(s.Target) + 8)
+	n := c.result(unix.SYS_READLINKAT, "there is a file that is no link", d.arg(), at, val(address(buf)), val(len(s.Target)+1))
+	same := c.emit(opIfArg, "", val(n), val(len(s.Target)), val(0))
+	other := c.here()
+	c.fail(unix.EEXIST, "there is another link")
+	c.land(same)
+	want := append([]byte(s.Target), make([]byte, 4)...)
+	for at := 0; at < len(s.Target); at += 4 {
+		mask := uint32(0xffffffff)
+		if rest := len(s.Target) - at; rest < 4 {
+			b := [4]byte{}
+			for k := range rest {
+				b[k] = 0xff
+			}
+			mask = binary.NativeEndian.Uint32(b[:])
+		}
+		c.emit(opIfNot, "", val(address(buf)+uintptr(at)), val(mask), val(binary.NativeEndian.Uint32(want[at:])&mask), val(other))
+	}
+	c.land(made)
 }
 
 // console: the pty comes from the container's own devpts, the slave by TIOCGPTPEER on the master (Linux 4.13), so no

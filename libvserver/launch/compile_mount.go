@@ -10,20 +10,17 @@ import (
 )
 
 func (c *compiler) mount(s plan.Mount) error {
-	if s.Kind == plan.MountChange {
-		t := c.openRoot(s.Target, c.howPath)
-		c.setattr(t.arg(), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: s.Set, Attr_clr: s.Clear})
-		c.propagate(s, t)
-		c.close(t)
-		return nil
-	}
 	how := c.howPath
 	switch {
 	case s.NoFollowTarget:
 		how = c.howFinal
+	case s.Kind == plan.MountChange:
 	case s.Type == "proc" || s.Type == "sysfs":
 		// A link there would lead what is written to them astray.
 		how = c.how(unix.O_PATH|unix.O_CLOEXEC|unix.O_DIRECTORY, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_SYMLINKS)
+	}
+	if s.Kind == plan.MountChange {
+		return c.remount(s, how)
 	}
 	w := wantDir
 	if s.File {
@@ -31,12 +28,14 @@ func (c *compiler) mount(s plan.Mount) error {
 	}
 	m := c.newSlot()
 	var t found
+	attached := false
 	if s.Kind == plan.MountBind {
 		c.bindSource(s, m)
 		t = c.target(s.Target, w, how)
 	} else {
 		t = c.target(s.Target, w, how)
-		if err := c.newFS(s, m); err != nil {
+		var err error
+		if attached, err = c.filesystem(s, t.fd, how, m); err != nil {
 			return err
 		}
 		if s.CoverMode {
@@ -49,10 +48,40 @@ func (c *compiler) mount(s plan.Mount) error {
 	if s.CopyUp {
 		c.copyUp(t, m)
 	}
-	c.moveMount(m, t.fd)
+	if !attached {
+		c.moveMount(m, t.fd)
+	}
 	c.propagate(s, m)
 	c.close(m)
 	c.close(t.fd)
+	return nil
+}
+
+// remount changes what is mounted on the target: the filesystem's options, then the mount's flags.
+func (c *compiler) remount(s plan.Mount, how uintptr) error {
+	t := c.openRoot(s.Target, how)
+	if len(s.Data)+len(s.SuperFlags) > 0 {
+		fs := c.result(unix.SYS_FSPICK, "", t.arg(), val(c.empty), val(unix.FSPICK_CLOEXEC|unix.FSPICK_EMPTY_PATH))
+		for _, o := range append(s.SuperFlags[:len(s.SuperFlags):len(s.SuperFlags)], s.Data...) {
+			switch {
+			case o == "silent": // FSPICK has no such flag, and it keeps nothing but the kernel's log from being told
+			case tooLong(o):
+				return fmt.Errorf("option %.32q… is longer than fsconfig(2) takes (%d bytes)", o, maxOption)
+			default:
+				c.fsconfig(fs, o)
+			}
+		}
+		c.call(unix.SYS_FSCONFIG, "reconfigure", fs.arg(), val(unix.FSCONFIG_CMD_RECONFIGURE), val(0), val(0), val(0))
+		c.close(fs)
+	}
+	if s.Set|s.Clear != 0 {
+		c.setattr(t.arg(), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: s.Set, Attr_clr: atimeMask(s.Set, s.Clear)})
+	}
+	if s.RecSet|s.RecClear != 0 {
+		c.setattr(t.arg(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: s.RecSet, Attr_clr: atimeMask(s.RecSet, s.RecClear)})
+	}
+	c.propagate(s, t)
+	c.close(t)
 	return nil
 }
 
@@ -98,7 +127,7 @@ func (c *compiler) bindFlags(s plan.Mount, m slot) {
 }
 
 // newFS makes a filesystem by the new mount API (Linux 5.2): every option is a call of its own, so that an error names it.
-func (c *compiler) newFS(s plan.Mount, m slot) error {
+func (c *compiler) newFS(s plan.Mount, m slot) {
 	fs := c.result(unix.SYS_FSOPEN, "fsopen "+s.Type, val(c.cstring(s.Type)), val(unix.FSOPEN_CLOEXEC))
 	if s.Source != "" {
 		c.fsconfig(fs, "source="+s.Source)
@@ -107,9 +136,6 @@ func (c *compiler) newFS(s plan.Mount, m slot) error {
 		c.fsconfig(fs, o)
 	}
 	for _, o := range s.Data {
-		if len(o) > 255 {
-			return fmt.Errorf("option %.32q… is longer than fsconfig(2) takes (255 bytes)", o)
-		}
 		c.fsconfig(fs, o)
 	}
 	create := c.call(unix.SYS_FSCONFIG, "create", fs.arg(), val(unix.FSCONFIG_CMD_CREATE), val(0), val(0), val(0))
@@ -128,7 +154,6 @@ func (c *compiler) newFS(s plan.Mount, m slot) error {
 		c.land(end)
 	}
 	c.close(fs)
-	return nil
 }
 
 func (c *compiler) fsconfig(fs slot, option string) {

@@ -20,6 +20,7 @@ const (
 	opStore        // the uint32 at address arg[0] = arg[1]
 	opTell         // send message kind arg[0] with value arg[1]
 	opAwait        // send message kind arg[0] (0: none) with value arg[1], then read the answer into arg[2] (arg[3] bytes)
+	opItoa         // write slot arg[1] as a decimal number with a NUL at address arg[0]
 	opReady        // wait for start's connection on listener arg[0]; from here on it is told of failures
 )
 
@@ -122,6 +123,8 @@ func execute(m *machine) {
 			m.slot[in.out] = value(m, in, 0)
 		case opStore:
 			*(*uint32)(pointer(in.arg[0])) = uint32(value(m, in, 1))
+		case opItoa:
+			decimal(in.arg[0], value(m, in, 1))
 		case opTell:
 			errno = tell(m, uint32(in.arg[0]), uint32(pc), 0, uint32(value(m, in, 1)))
 		case opAwait:
@@ -168,6 +171,23 @@ func handled(in *insn, errno syscall.Errno) int {
 		}
 	}
 	return -1
+}
+
+// decimal writes a number.
+//
+//go:nosplit
+//go:norace
+//go:noinline
+func decimal(at, n uintptr) {
+	digits := uintptr(1)
+	for x := n; x >= 10; x /= 10 {
+		digits++
+	}
+	*(*byte)(pointer(at + digits)) = 0
+	for i := digits; i > 0; i-- {
+		*(*byte)(pointer(at + i - 1)) = byte('0' + n%10)
+		n /= 10
+	}
 }
 
 //go:nosplit

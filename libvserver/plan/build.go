@@ -190,11 +190,7 @@ func (b *builder) filesystem() {
 	if b.s.Root != nil && b.s.Root.Readonly {
 		b.add(ReadonlyRoot{"root.readonly"})
 	}
-	for _, m := range b.p.Steps {
-		if m, ok := m.(Mount); ok && m.DelayReadonly {
-			b.add(ReadonlyMount{m.Origin, m.Target})
-		}
-	}
+	b.readonlyMounts()
 	b.sysctls()
 	for i, p := range b.linux.ReadonlyPaths {
 		b.add(ReadonlyPath{at1("linux.readonlyPaths", i), path.Clean(p)})
@@ -209,6 +205,31 @@ func (b *builder) filesystem() {
 	b.add(PivotRoot{Origin: "root.path", Move: b.opt.NoPivot})
 	if flags != 0 && flags != unix.MS_SLAVE || flags == unix.MS_SLAVE && !deep {
 		b.add(Propagation{Origin: at, Path: "/", Flags: flags, Deep: deep, Named: named})
+	}
+}
+
+// readonlyMounts makes mounts read-only that had to stay writable until everything in them was made, unless a remount has
+// it otherwise.
+func (b *builder) readonlyMounts() {
+	var late []ReadonlyMount
+	for _, s := range b.p.Steps {
+		m, ok := s.(Mount)
+		switch {
+		case !ok:
+		case m.DelayReadonly:
+			late = append(late, ReadonlyMount{m.Origin, m.Target})
+		case m.Kind == MountChange && (m.Clear|m.RecClear)&unix.MOUNT_ATTR_RDONLY != 0:
+			kept := late[:0]
+			for _, l := range late {
+				if l.Path != m.Target {
+					kept = append(kept, l)
+				}
+			}
+			late = kept
+		}
+	}
+	for _, l := range late {
+		b.add(l)
 	}
 }
 

@@ -22,23 +22,27 @@ func (b *builder) mounts() {
 
 func (b *builder) mount(at Origin, m *specs.Mount) {
 	o := mountopt.Parse(m.Options)
+	bind := m.Type == "bind" || o.IsBind()
+	if bind && o.CopySymlink && !o.IsRemount() && b.copySymlink(at, m) {
+		return
+	}
 	s := Mount{Origin: at, Type: m.Type, Source: m.Source, Target: clean(m.Destination), Data: o.Data,
 		RecSet: o.RecAttrSet, RecClear: o.RecAttrClr, CopyUp: o.TmpCopyUp, NoFollowSource: o.SrcNoFollow, NoFollowTarget: o.DestNoFollow}
 	s.Set, s.Clear, s.SuperFlags = attributes(o.Flags, o.Cleared)
+	if bind {
+		b.superIgnored(at, &s)
+	}
 	for _, p := range o.Propagation {
 		s.Propagation = append(s.Propagation, PropagationFlag{Flag: uint64(p) &^ unix.MS_REC, Deep: p&unix.MS_REC != 0})
 	}
 	switch {
-	case m.Type == "bind" || o.Flags&unix.MS_BIND != 0:
+	case o.IsRemount():
+		s.Kind = MountChange
+		b.remount(&s, bind, &o)
+	case bind:
 		s.Kind, s.Type = MountBind, "bind"
 		s.Recursive = o.Flags&unix.MS_REC != 0
-		s.Data, s.SuperFlags = nil, nil
-		if o.CopySymlink && b.copySymlink(&s) {
-			return
-		}
-		b.bind(&s, m, &o)
-	case o.Flags&unix.MS_REMOUNT != 0:
-		s.Kind = MountChange
+		b.bind(&s, m)
 	case m.Type == "cgroup" || m.Type == "cgroup2":
 		b.cgroupMount(&s)
 		return
@@ -49,6 +53,60 @@ func (b *builder) mount(at Origin, m *specs.Mount) {
 		b.idmap(&s, m, &o)
 	}
 	b.add(s)
+}
+
+// superIgnored takes away what a bind mount cannot have: the options of the filesystem, which is the source's. spec.Load
+// warns of those that only the filesystem would know.
+func (b *builder) superIgnored(at Origin, s *Mount) {
+	if len(s.SuperFlags) > 0 {
+		b.warn(string(at) + ".options: ignoring what a bind mount cannot have: " + strings.Join(s.SuperFlags, ","))
+	}
+	s.Data, s.SuperFlags = nil, nil
+}
+
+// remount changes a mount that is there, its flags and, but with option bind, its filesystem. What is not named stays as
+// it is, read-only is the mount's alone: its filesystem may be the host's.
+func (b *builder) remount(s *Mount, bind bool, o *mountopt.Options) {
+	if s.CopyUp {
+		b.fault(string(s.Origin)+".options", "tmpcopyup can only be given to a new mount")
+	}
+	if bind {
+		return
+	}
+	for _, f := range s.SuperFlags {
+		if f == "iversion" {
+			b.fault(string(s.Origin)+".options", "iversion can only be given to a new filesystem")
+		}
+	}
+	for _, n := range [...]struct {
+		flag uint64
+		name string
+	}{{unix.MS_SYNCHRONOUS, "async"}, {unix.MS_LAZYTIME, "nolazytime"}, {unix.MS_MANDLOCK, "nomand"}} {
+		if o.Cleared&n.flag != 0 {
+			s.SuperFlags = append(s.SuperFlags, n.name)
+		}
+	}
+}
+
+// copySymlink makes a link like the source instead of a mount, if the source is a link, as crun does.
+func (b *builder) copySymlink(at Origin, m *specs.Mount) bool {
+	if m.Source == "" || b.facts.Readlink == nil {
+		return false
+	}
+	to, err := b.facts.Readlink(b.bindSource(m))
+	if err != nil {
+		return false
+	}
+	b.add(Symlink{Origin: at, Path: clean(m.Destination), Target: to, Strict: true})
+	return true
+}
+
+// bindSource is the absolute path of a bind mount's source.
+func (b *builder) bindSource(m *specs.Mount) string {
+	if path.IsAbs(m.Source) {
+		return m.Source
+	}
+	return path.Join(b.b.Dir, m.Source)
 }
 
 // idmap arranges for an id-mapped mount. Without maps of its own it takes the container's (config.md, "idmap").
@@ -66,20 +124,6 @@ func (b *builder) idmap(s *Mount, m *specs.Mount, o *mountopt.Options) {
 	s.FromParent = true
 }
 
-// copySymlink puts a copy of a symbolic link in the place of a bind mount whose source is one (crun's copy-symlink).
-func (b *builder) copySymlink(s *Mount) bool {
-	source := s.Source
-	if !path.IsAbs(source) {
-		source = path.Join(b.b.Dir, source)
-	}
-	to, err := b.facts.Readlink(source)
-	if err != nil {
-		return false
-	}
-	b.add(Symlink{Origin: s.Origin, Path: s.Target, Target: to, Strict: true})
-	return true
-}
-
 func (b *builder) fsMount(s *Mount) {
 	switch s.Type {
 	case "tmpfs":
@@ -89,9 +133,10 @@ func (b *builder) fsMount(s *Mount) {
 				s.CoverMode = false
 			}
 		}
-		if s.Set&unix.MOUNT_ATTR_RDONLY != 0 {
+		if (s.Set|s.RecSet)&unix.MOUNT_ATTR_RDONLY != 0 {
 			s.DelayReadonly = true
 			s.Set &^= unix.MOUNT_ATTR_RDONLY
+			s.RecSet &^= unix.MOUNT_ATTR_RDONLY
 		}
 	case "sysfs":
 		if b.userns {
@@ -109,16 +154,19 @@ func (b *builder) fsMount(s *Mount) {
 	}
 }
 
-func (b *builder) bind(s *Mount, m *specs.Mount, o *mountopt.Options) {
+func (b *builder) bind(s *Mount, m *specs.Mount) {
 	if m.Source == "" {
 		b.fault(string(s.Origin)+".source", "a bind mount needs a source")
 		return
 	}
-	if !path.IsAbs(m.Source) {
-		s.Source = path.Join(b.b.Dir, m.Source)
-	}
+	s.Source = b.bindSource(m)
 	s.FromParent = b.userns
 	mode, err := b.facts.Stat(s.Source)
+	if s.NoFollowSource && b.facts.Readlink != nil {
+		if _, e := b.facts.Readlink(s.Source); e == nil {
+			mode, err = unix.S_IFLNK, nil
+		}
+	}
 	switch {
 	case err == nil:
 		s.File = mode&sIFMT != unix.S_IFDIR
@@ -154,7 +202,7 @@ func errnoText(err error) string {
 }
 
 // attributes translates MS_* flags of mount(2) into MOUNT_ATTR_* of mount_setattr(2), and the flags that belong to the
-// superblock into their names for fsconfig(2).
+// superblock into their names for fsconfig(2), of which iversion and silent are for mount(2) alone.
 func attributes(set, clr uint64) (attrSet, attrClr uint64, super []string) {
 	pairs := [...]struct{ ms, attr uint64 }{
 		{unix.MS_RDONLY, unix.MOUNT_ATTR_RDONLY}, {unix.MS_NOSUID, unix.MOUNT_ATTR_NOSUID}, {unix.MS_NODEV, unix.MOUNT_ATTR_NODEV},
@@ -182,6 +230,7 @@ func attributes(set, clr uint64) (attrSet, attrClr uint64, super []string) {
 		name string
 	}{
 		{unix.MS_SYNCHRONOUS, "sync"}, {unix.MS_DIRSYNC, "dirsync"}, {unix.MS_LAZYTIME, "lazytime"}, {unix.MS_MANDLOCK, "mand"},
+		{unix.MS_I_VERSION, "iversion"}, {unix.MS_SILENT, "silent"},
 	}
 	for _, n := range names {
 		if set&n.ms != 0 {

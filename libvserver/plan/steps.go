@@ -269,7 +269,7 @@ type Symlink struct {
 	IfExists string
 	// Replace removes a file that is in the way (/dev/ptmx).
 	Replace bool
-	// Strict: what is in the way and no symbolic link is an error.
+	// Strict: what is in its place already must be that link.
 	Strict bool
 }
 
