@@ -44,24 +44,32 @@ func (c *checker) annotations(a map[string]string, x *Extension) {
 	}
 	slices.Sort(own)
 	for _, k := range own {
-		if msg := x.set(k[len(VServerPrefix):], a[k]); msg != "" {
+		msg, known := x.set(k[len(VServerPrefix):], a[k])
+		switch {
+		case !known: // an unknown key must not be an error (config.md, "Annotations")
+			c.warn(top(key("annotations", k)), unknownAnnotation(k[len(VServerPrefix):]))
+		case msg != "":
 			c.fault(key("annotations", k), msg)
 		}
 	}
 }
 
-// set takes one annotation and says what is wrong with it.
-func (x *Extension) set(name, value string) string {
+// set takes one annotation and says what is wrong with it, and whether there is such a one.
+func (x *Extension) set(name, value string) (msg string, known bool) {
 	switch name {
 	case "context.xid":
 		n, err := strconv.ParseUint(value, 10, 32)
 		if err != nil || n < MinXID || n > MaxXID {
-			return "must be a number from " + strconv.Itoa(MinXID) + " to " + strconv.Itoa(MaxXID) + " (got " + quote(value) + ")"
+			return "must be a number from " + strconv.Itoa(MinXID) + " to " + strconv.Itoa(MaxXID) + " (got " + quote(value) + ")", true
 		}
 		x.XID = uint32(n)
-		return ""
+		return "", true
 	}
-	msg := "unknown annotation"
+	return "", false
+}
+
+func unknownAnnotation(name string) string {
+	msg := "unknown annotation, ignored"
 	if near := nearest(name, vserverKeys[:]); near != "" {
 		msg += " (did you mean " + quote(VServerPrefix+near) + "?)"
 	} else {

@@ -122,15 +122,17 @@ func TestAnnotations(t *testing.T) {
 		{`annotations={"a":1}`, `annotations.a: must be a string (got 1)`},
 		{x + `="2"`, ``},
 		{x + `="49151"`, ``},
-		{`annotations["org.linux-vserver.context.xidd"]="5"`, `annotations["org.linux-vserver.context.xidd"]: unknown annotation (did you mean "org.linux-vserver.context.xid"?)`},
-		{`annotations["org.linux-vserver.foo"]="5"`, `annotations["org.linux-vserver.foo"]: unknown annotation (known: org.linux-vserver.context.xid)`},
-		{`annotations={"org.linux-vserver.":"","org.linux-vserver.b":""}`, "annotations[\"org.linux-vserver.\"]: unknown annotation (known: org.linux-vserver.context.xid)\nannotations[\"org.linux-vserver.b\"]: unknown annotation (known: org.linux-vserver.context.xid)"},
 		{`annotations["org.linux-vserverx"]="5"`, ``},
 	}
 	for _, bad := range []string{"", "0", "1", "49152", "-2", "+5", "0x10", "5 ", "99999999999999", "a"} {
 		tests = append(tests, checkTest{x + `="` + bad + `"`, x + `: must be a number from 2 to 49151 (got "` + bad + `")`})
 	}
 	runChecks(t, tests)
+	runWarnings(t, []checkTest{
+		{`annotations["org.linux-vserver.context.xidd"]="5"`, `annotations["org.linux-vserver.context.xidd"]: unknown annotation, ignored (did you mean "org.linux-vserver.context.xid"?)`},
+		{`annotations["org.linux-vserver.foo"]="5"`, `annotations["org.linux-vserver.foo"]: unknown annotation, ignored (known: org.linux-vserver.context.xid)`},
+		{`annotations={"org.linux-vserver.":"","org.linux-vserver.b":""}`, "annotations[\"org.linux-vserver.\"]: unknown annotation, ignored (known: org.linux-vserver.context.xid)\nannotations[\"org.linux-vserver.b\"]: unknown annotation, ignored (known: org.linux-vserver.context.xid)"},
+	})
 	b, err := Parse(change(t, base, x+`="4711"`), "")
 	if err != nil || b.VServer.XID != 4711 {
 		t.Error(b, err)
