@@ -22,8 +22,9 @@ func (r *Runtime) Kill(id string, sig unix.Signal, all bool) error {
 	l := loadLaunched(rec)
 	switch {
 	case status == specs.StateStopped || rec.InitPid == 0:
-		// Without a pid namespace of its own, a container's processes live on when the first one is gone.
-		if !l.PIDNS && rec.InitPid != 0 {
+		// Without a pid namespace of its own, a container's processes live on when the first one is gone. No signal is
+		// theirs (runtime.md, "Kill") but the one that clears them away, as with runc.
+		if !l.PIDNS && rec.InitPid != 0 && (all || sig == unix.SIGKILL) {
 			if n, err := c.signalAll(sig); n > 0 {
 				return err
 			}
