@@ -17,6 +17,7 @@ import (
 	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
+	"github.com/vsrun/vsrun/libvserver/netdev"
 	"github.com/vsrun/vsrun/libvserver/plan"
 	"github.com/vsrun/vsrun/libvserver/state"
 	"github.com/vsrun/vsrun/spec"
@@ -62,7 +63,7 @@ type creation struct {
 	master  int // of the pty, in the foreground
 	undone  bool
 	rdt     *rdtGroup
-	devices []movedDevice
+	devices *netdev.Moved
 	covered int // the directory that a tmpfs with tmpcopyup will cover
 }
 
@@ -305,6 +306,8 @@ func (n *creation) stage(e launch.Event) error {
 		return console.Prepare(e.FD) // the process does not wait
 	case plan.StageCopyUp:
 		err = n.copyUp(e.Value)
+	case plan.StageNetDevices:
+		err = n.moveNetDevices()
 	case plan.StageHooks:
 		if err = n.save(); err == nil {
 			err = n.createHooks()
@@ -406,17 +409,16 @@ func (n *creation) close() {
 	if n.master >= 0 {
 		unix.Close(n.master)
 	}
+	if n.devices != nil {
+		n.devices.Close()
+	}
 	if n.dir != nil {
 		n.dir.Unlock()
 	}
 }
 
-// createHooks runs what comes after the environment stands and before pivot_root: network devices, prestart and
-// createRuntime hooks in the runtime's namespaces, createContainer in the container's.
+// createHooks runs the hooks that come after the environment stands and before pivot_root: prestart and createRuntime in the runtime's namespaces, createContainer in the container's.
 func (n *creation) createHooks() error {
-	if err := n.moveNetDevices(); err != nil {
-		return err
-	}
 	h := n.bundle.Spec.Hooks
 	if h == nil {
 		return nil

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/spec"
+	"github.com/vsrun/vsrun/spec/wire"
 )
 
 const (
@@ -256,11 +257,25 @@ func (b *builder) early() {
 }
 
 func (b *builder) hooksStage() {
+	b.netDevices()
 	h := b.s.Hooks
 	//lint:ignore SA1019 deprecated in the specification, and used
 	if h != nil && len(h.Prestart)+len(h.CreateRuntime)+len(h.CreateContainer) > 0 {
 		b.await("hooks", StageHooks)
-	} else if len(b.linux.NetDevices) > 0 {
-		b.await("linux.netDevices", StageHooks)
 	}
+}
+
+// netDevices has the host's network devices moved before the hooks, which may look for them.
+func (b *builder) netDevices() {
+	if len(b.linux.NetDevices) == 0 {
+		return
+	}
+	for _, host := range wire.SortedKeys(b.linux.NetDevices) {
+		d := NetDevice{Origin: Origin(wire.AppendKey([]byte("linux.netDevices"), host)), Host: host, Name: b.linux.NetDevices[host].Name}
+		if d.Name == "" {
+			d.Name = host
+		}
+		b.p.NetDevices = append(b.p.NetDevices, d)
+	}
+	b.await("linux.netDevices", StageNetDevices)
 }

@@ -19,6 +19,8 @@ type Plan struct {
 	CallerMounts bool
 	// RootReadonly, Console and Hooks say what the caller has to prepare.
 	Console Terminal
+	// NetDevices are moved into the container's network namespace, in order.
+	NetDevices []NetDevice
 	// Affinity are the CPUs that the runtime's thread is to run on while it clones, a bit each; nil: as they are.
 	Affinity []uint64
 	// Stages are the points at which the container's process waits for the runtime, in order.
@@ -61,7 +63,7 @@ const (
 	StageCopyUp
 	// StageConsole: the master of the pty has been taken (foreground terminals).
 	StageConsole
-	// StageHooks: netDevices are moved; prestart, createRuntime and createContainer hooks run.
+	// StageHooks: prestart, createRuntime and createContainer hooks run.
 	StageHooks
 	// StageHome: HOME is looked up in the container's /etc/passwd.
 	StageHome
@@ -75,8 +77,10 @@ const (
 	StageExec
 	// StageRelay: the caller's terminal and the process's are connected (exec in the foreground).
 	StageRelay
+	// StageNetDevices: the network devices of the host are moved into the container's namespace.
+	StageNetDevices
 )
 
-var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program", "terminal relay"}
+var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program", "terminal relay", "network devices"}
 
 func (s Stage) String() string { return stageNames[s] }

@@ -31,6 +31,11 @@ func (p *Plan) lines() []line {
 	out = append(out, line{"runtime", "make the cgroup and set its limits", "linux.cgroupsPath"})
 	out = append(out, line{"runtime", p.Clone.String(), p.Clone.At()})
 	for _, s := range p.Steps {
+		if a, ok := s.(Await); ok && a.Stage == StageNetDevices {
+			for _, d := range p.NetDevices {
+				out = append(out, line{"runtime", d.String(), d.At()})
+			}
+		}
 		out = append(out, line{"container", s.String(), s.At()})
 	}
 	return out

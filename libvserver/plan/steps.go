@@ -62,6 +62,17 @@ func (c Clone) String() string {
 	return s
 }
 
+// NetDevice is a network device that the runtime moves into the container's network namespace.
+type NetDevice struct {
+	Origin
+	Host string // its name on the host
+	Name string // and in the container; %d in it is replaced by a number that is free
+}
+
+func (d NetDevice) String() string {
+	return "move network device " + d.Host + " into the container as " + d.Name + ", with its addresses, and set it up"
+}
+
 // Await waits for the runtime at a stage.
 type Await struct {
 	Origin
@@ -82,6 +93,8 @@ func (s Await) String() string {
 		return "wait until the container is recorded as created"
 	case StageStart:
 		return "wait for startContainer hooks"
+	case StageNetDevices:
+		return "wait for the network devices"
 	case StageListener:
 		return "hand over the seccomp notify descriptor"
 	}
