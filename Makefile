@@ -22,7 +22,7 @@ all: vsrun ## build ./vsrun, static
 
 # What needs libseccomp, D-Bus or the cgroups library is a program of its own,
 # embedded in vsrun and started only when needed, so the hot path has none of it.
-$(HELPER): $(wildcard libvserver/helper/cmd/*.go libvserver/cgroup/job/*.go libvserver/seccomp/wire/*.go) go.mod go.sum Makefile
+$(HELPER): $(wildcard libvserver/helper/cmd/*.go libvserver/cgroup/job/*.go libvserver/criu/job/*.go libvserver/criu/proto/*.go libvserver/seccomp/wire/*.go) go.mod go.sum Makefile
 	@contrib/need go gcc libc pkg-config libseccomp
 	CGO_ENABLED=1 go build -trimpath -tags $(TAGS) -ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./libvserver/helper/cmd
 

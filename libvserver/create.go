@@ -69,6 +69,33 @@ type creation struct {
 
 // prepare checks everything that can be checked before anything is made.
 func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
+	n, err := r.newCreation(o, wait)
+	if err != nil {
+		return nil, err
+	}
+	// Nobody can see a container between create and start where both are one, unless a hook looks.
+	n.opt.Recorded = !wait && !n.cg.NeedsPid() && n.bundle.Spec.Hooks == nil
+	if err := n.listenFDs(); err != nil {
+		return nil, err
+	}
+	if err := n.notifySocket(); err != nil {
+		return nil, err
+	}
+	if err := n.build(); err != nil {
+		return nil, err
+	}
+	for _, w := range n.plan.Warnings {
+		log.Warnf("%s", w)
+	}
+	if err := n.filter(); err != nil {
+		return nil, err
+	}
+	n.remember()
+	return n, nil
+}
+
+// newCreation reads the bundle and works out the cgroup.
+func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
 	if err := guard.Ensure(); err != nil {
 		return nil, err
 	}
@@ -91,26 +118,15 @@ func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
 		ID: o.ID, NoPivot: o.NoPivot, NoNewKeyring: o.NoNewKeyring, PreserveFDs: o.PreserveFDs, Wait: wait,
 		SystemdCgroup: n.cg.NeedsPid(), NoCgroup: n.cg.Driver() == cgroup.DriverNone,
 	}
-	// Nobody can see a container between create and start where both are one, unless a hook looks.
-	n.opt.Recorded = !wait && !n.cg.NeedsPid() && b.Spec.Hooks == nil
-	if err := n.listenFDs(); err != nil {
-		return nil, err
-	}
-	if err := n.notifySocket(); err != nil {
-		return nil, err
-	}
-	n.plan, err = plan.Build(b, facts(b, n.cg), &n.opt)
-	if err != nil {
-		return nil, fmt.Errorf("config.json: %w", err)
-	}
-	for _, w := range n.plan.Warnings {
-		log.Warnf("%s", w)
-	}
-	if err := n.filter(); err != nil {
-		return nil, err
-	}
-	n.remember()
 	return n, nil
+}
+
+// build plans the launch.
+func (n *creation) build() (err error) {
+	if n.plan, err = plan.Build(n.bundle, facts(n.bundle, n.cg), &n.opt); err != nil {
+		return fmt.Errorf("config.json: %w", err)
+	}
+	return nil
 }
 
 // remember notes what later verbs need of the plan.
@@ -140,11 +156,7 @@ func (n *creation) launch() (err error) {
 	if n.dir, err = n.r.Store.Reserve(n.o.ID); err != nil {
 		return err
 	}
-	n.rec = &state.Record{
-		ID: n.o.ID, Created: time.Now().UTC(), Rootless: n.r.rootless(), OCIVersion: n.bundle.Spec.Version, Bundle: n.bundle.Dir,
-		Rootfs: n.plan.Rootfs, Annotations: n.bundle.Spec.Annotations, Creating: true, Owner: uint32(os.Geteuid()),
-		ExecFifo: startSocket, NoPivot: n.o.NoPivot, SystemdCgroup: n.r.SystemdCgroup, Config: n.bundle.Raw,
-	}
+	n.rec = n.newRecord()
 	defer func() {
 		if err != nil {
 			err = n.undo(err)
@@ -200,6 +212,16 @@ func (n *creation) launch() (err error) {
 		if e.Stage == plan.StageCreated && n.wait {
 			return nil
 		}
+	}
+}
+
+// newRecord is the record of a container of which nothing is made yet.
+func (n *creation) newRecord() *state.Record {
+	return &state.Record{
+		ID: n.o.ID, Created: time.Now().UTC(), Rootless: n.r.rootless(), OCIVersion: n.bundle.Spec.Version, Bundle: n.bundle.Dir,
+		Rootfs: n.plan.Rootfs, Annotations: n.bundle.Spec.Annotations, Creating: true, Owner: uint32(os.Geteuid()),
+		ExecFifo: startSocket, NoPivot: n.o.NoPivot, SystemdCgroup: n.r.SystemdCgroup, Config: n.bundle.Raw,
+		ExternalDescriptors: n.stdio(),
 	}
 }
 

@@ -30,18 +30,8 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 	if err := n.terminalFits(o); err != nil {
 		return 1, err
 	}
-	if !o.Detach {
-		var except []unix.Signal
-		if n.plan.Console.Wanted { // the terminal's relay handles these
-			except = []unix.Signal{unix.SIGWINCH, unix.SIGCONT}
-		}
-		if err := forward.Start(except...); err != nil {
-			return 1, err
-		}
-		if !n.hooks.PIDNS && !o.NoSubreaper {
-			// What the container's processes leave behind comes to this process, not to the host's init.
-			_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-		}
+	if err := n.catchSignals(o); err != nil {
+		return 1, err
 	}
 	if err := n.launch(); err != nil {
 		return 1, err
@@ -59,6 +49,25 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 	}
 	log.Flush()
 	return n.foreground(o)
+}
+
+// catchSignals begins to keep signals for the container's first process, if this one stays in the foreground.
+func (n *creation) catchSignals(o *RunOptions) error {
+	if o.Detach {
+		return nil
+	}
+	var except []unix.Signal
+	if n.plan.Console.Wanted { // the terminal's relay handles these
+		except = []unix.Signal{unix.SIGWINCH, unix.SIGCONT}
+	}
+	if err := forward.Start(except...); err != nil {
+		return err
+	}
+	if !n.hooks.PIDNS && !o.NoSubreaper {
+		// What the container's processes leave behind comes to this process, not to the host's init.
+		_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+	}
+	return nil
 }
 
 func (n *creation) terminalFits(o *RunOptions) error {

@@ -10,8 +10,10 @@ _vsrun_containers() {
 
 _vsrun() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]} command= i
-	local commands="create delete doctor enter events exec explain features kill list pause ps resume run spec start stat state top update"
+	local commands="checkpoint create delete doctor enter events exec explain features kill list pause ps restore resume run spec start stat state top update"
 	local globals="--debug --log --log-format --root --rootless --systemd-cgroup --cgroup-manager --help --version"
+	local criu="--image-path --work-path --tcp-established --ext-unix-sk --shell-job --lazy-pages --file-locks --manage-cgroups-mode
+		--network-lock --empty-ns --auto-dedup"
 	local create="--bundle --console-socket --pid-file --pidfd-socket --no-pivot --no-new-keyring --preserve-fds"
 
 	for ((i = 1; i < COMP_CWORD; i++)); do
@@ -26,9 +28,11 @@ _vsrun() {
 	done
 
 	case $prev in
-	--root | --bundle | -b) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
+	--root | --bundle | -b | --image-path | --work-path | --parent-path) mapfile -t COMPREPLY < <(compgen -d -- "$cur"); return ;;
 	--log | --pid-file | --console-socket | --pidfd-socket) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
 	--log-format) mapfile -t COMPREPLY < <(compgen -W "text json" -- "$cur"); return ;;
+	--manage-cgroups-mode) mapfile -t COMPREPLY < <(compgen -W "soft full strict ignore" -- "$cur"); return ;;
+	--network-lock) mapfile -t COMPREPLY < <(compgen -W "iptables nftables skip" -- "$cur"); return ;;
 	--cgroup-manager) mapfile -t COMPREPLY < <(compgen -W "cgroupfs systemd disabled" -- "$cur"); return ;;
 	--sort) mapfile -t COMPREPLY < <(compgen -W "cpu memory threads io name" -- "$cur"); return ;;
 	--resources | -r) mapfile -t COMPREPLY < <(compgen -f -- "$cur"); return ;;
@@ -45,7 +49,15 @@ _vsrun() {
 	local words
 	case $command in
 	"") words="$commands $globals" ;;
+	checkpoint)
+		words="$criu --parent-path --leave-running --tcp-skip-in-flight --link-remap --status-fd --page-server --pre-dump
+			$(_vsrun_containers)"
+		;;
 	create) words=$create ;;
+	restore)
+		words="$criu --bundle --console-socket --detach --pid-file --no-subreaper --no-pivot --lsm-profile --lsm-mount-context
+			--tcp-close"
+		;;
 	run) words="$create --detach --keep --no-subreaper" ;;
 	start | state | enter | exec | pause | resume) words=$(_vsrun_containers) ;;
 	events) words="--interval --stats $(_vsrun_containers)" ;;

@@ -27,6 +27,8 @@ type fake struct {
 	status int
 }
 
+func (f *fake) setGlobal(g *global) { f.global = g }
+
 func (f *fake) call(format string, args ...any) error {
 	f.calls = append(f.calls, fmt.Sprintf(format, args...))
 	return f.err
@@ -63,10 +65,18 @@ func report(id string) *state.Report {
 
 // called runs a command line on a fake.
 func called(f *fake, line ...string) (out string, status int, err error) {
+	return calledOn(f, line...)
+}
+
+// calledOn runs a command line on anything that has the verbs.
+func calledOn(f interface {
+	verbs
+	setGlobal(g *global)
+}, line ...string) (out string, status int, err error) {
 	var b bytes.Buffer
 	a := &app{
 		program: "vsrun", build: Build{Version: "1.2.3", Commit: "abc", Libseccomp: "2.5.4"}, stdout: &b,
-		open: func(g *global, _ *Build) (verbs, error) { f.global = g; return f, nil },
+		open: func(g *global, _ *Build) (verbs, error) { f.setGlobal(g); return f, nil },
 	}
 	status, err = a.run(line)
 	return b.String(), status, err

@@ -35,6 +35,7 @@ type entry struct {
 // because the command help reads it.
 func commands() []entry {
 	return []entry{
+		{"checkpoint", checkpointCommand},
 		{"create", createCommand},
 		{"delete", deleteCommand},
 		{"doctor", doctorCommand},
@@ -48,6 +49,7 @@ func commands() []entry {
 		{"list", listCommand},
 		{"pause", pauseCommand},
 		{"ps", psCommand},
+		{"restore", restoreCommand},
 		{"resume", resumeCommand},
 		{"run", runCommand},
 		{"spec", specCommand},

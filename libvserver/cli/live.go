@@ -18,6 +18,8 @@ type liveVerbs interface {
 	Stats(id string) (*libvserver.Event, error)
 	Events(id string, interval time.Duration, emit func(*libvserver.Event) error) error
 	Stat(ids ...string) ([]libvserver.Stat, error)
+	Checkpoint(o *libvserver.CheckpointOptions) error
+	Restore(o *libvserver.RestoreOptions) (status int, err error)
 }
 
 // duration defines a flag that is a time like 5s or 1m30s; a bare number is of seconds.

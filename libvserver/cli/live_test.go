@@ -34,6 +34,13 @@ func (f *fake) Events(id string, interval time.Duration, emit func(*libvserver.E
 	}
 	return emit(&libvserver.Event{ID: id})
 }
+func (f *fake) Checkpoint(o *libvserver.CheckpointOptions) error {
+	o.Progress = nil
+	return f.call("checkpoint %+v", *o)
+}
+func (f *fake) Restore(o *libvserver.RestoreOptions) (int, error) {
+	return f.status, f.call("restore %+v", *o)
+}
 func (f *fake) Stat(ids ...string) ([]libvserver.Stat, error) {
 	return []libvserver.Stat{statOf("a", 1, 0)}, f.call("stat %q", ids)
 }

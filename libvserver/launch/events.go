@@ -21,6 +21,9 @@ type Event struct {
 	FD int
 }
 
+// Running stands for a process that was started otherwise and says nothing.
+func Running(pid, pidfd int) *Process { return &Process{PID: pid, PIDFD: pidfd, reports: -1} }
+
 // Next waits for the child's next word: a stage, a StepError, or io.EOF when its program runs or it is dead.
 func (p *Process) Next() (Event, error) {
 	m, fd, err := receive(p.reports)

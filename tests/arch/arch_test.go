@@ -71,7 +71,7 @@ var layers = [][]string{
 	{"libvserver/cli"},
 	{"libvserver"},
 	{"libvserver/launch", "libvserver/doctor"},
-	{"libvserver/plan", "libvserver/state", "libvserver/cgroup", "libvserver/seccomp", "libvserver/console", "hooks"},
+	{"libvserver/plan", "libvserver/state", "libvserver/cgroup", "libvserver/seccomp", "libvserver/console", "libvserver/criu", "hooks"},
 	{"libvserver/host", "libvserver/log", "libvserver/helper"},
 	{"spec"},
 	{"spec/wire"},
@@ -164,7 +164,8 @@ var banned = []string{"crypto", "crypto/", "net", "net/", "vendor/", "encoding/b
 	"unique", "go/", "plugin", "runtime/cgo", "runtime/pprof", "testing",
 	"github.com/opencontainers/cgroups", "github.com/opencontainers/cgroups/", "github.com/opencontainers/selinux/",
 	"github.com/sirupsen/", "github.com/coreos/", "github.com/godbus/", "github.com/cilium/", "github.com/moby/", "github.com/cyphar/",
-	"github.com/urfave/", "github.com/seccomp/", "github.com/vsrun/vsrun/libvserver/cgroup/job"}
+	"github.com/urfave/", "github.com/seccomp/", "github.com/checkpoint-restore/", "github.com/aperturerobotics/",
+	"github.com/vsrun/vsrun/libvserver/cgroup/job", "github.com/vsrun/vsrun/libvserver/criu/job"}
 
 func isBanned(path string) bool {
 	for _, b := range banned {

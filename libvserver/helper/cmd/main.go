@@ -5,7 +5,7 @@
 //go:debug updatemaxprocs=0
 
 // Command vsrun-helper does what would cost vsrun too much to link: compiling
-// seccomp profiles with libseccomp, and what needs the cgroups library and D-Bus.
+// seccomp profiles with libseccomp, what needs the cgroups library and D-Bus, and talking to CRIU.
 // It is started by package helper as
 //
 //	vsrun-helper JOB <request >answer
@@ -17,7 +17,8 @@
 //
 //	seccomp   request and answer as package wire describes
 //	version   no request; answer: "libseccomp X.Y.Z\n"
-//	cgroup-…, systemd-…   see package job
+//	cgroup-…, systemd-…   see package cgroup/job
+//	criu      standard input is a socket to vsrun, standard output one to CRIU: see package criu/job
 //
 // It needs cgo and libseccomp.a and is not built without cgo. It must not read
 // the environment, the working directory or any file but what a job names.
@@ -32,6 +33,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/cgroup/job"
+	criu "github.com/vsrun/vsrun/libvserver/criu/job"
 )
 
 var errUsage = errors.New("usage: vsrun-helper JOB <request >answer (there is no such job)")
@@ -46,7 +48,7 @@ func main() {
 		fail(2, errUsage)
 	}
 	answer, err := do(os.Args[1])
-	if err == nil {
+	if err == nil && answer != nil {
 		_, err = os.Stdout.Write(answer)
 	}
 	if errors.Is(err, errUsage) {
@@ -58,8 +60,11 @@ func main() {
 }
 
 func do(name string) ([]byte, error) {
-	if name == "version" {
+	switch name {
+	case "version":
 		return versions(), nil
+	case "criu":
+		return nil, criu.Serve(0, 1)
 	}
 	if name != "seccomp" && !job.Known(name) {
 		return nil, errUsage
