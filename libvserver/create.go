@@ -318,7 +318,9 @@ func (n *creation) stage(e launch.Event) error {
 	var err error
 	switch e.Stage {
 	case plan.StageIDs:
-		err = writeIDMaps(n.process.PID, &n.plan.Clone)
+		if err = n.fromOutside(); err == nil {
+			err = writeIDMaps(n.process.PID, &n.plan.Clone)
+		}
 	case plan.StageCgroup:
 		if err = n.cg.ApplyPid(n.process.PID); err == nil {
 			err = n.save()

@@ -84,6 +84,12 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	b.userns = p.Clone.Has(unix.CLONE_NEWUSER) || p.Clone.Joins(unix.CLONE_NEWUSER)
 	b.mntns = p.Clone.Has(unix.CLONE_NEWNS) || p.Clone.Joins(unix.CLONE_NEWNS)
 
+	// In a user namespace the process has no privilege over the host's limits: what may go beyond them comes before it
+	// joins one; of a process that is born in a new one the runtime sets it, at StageIDs.
+	if p.Clone.Joins(unix.CLONE_NEWUSER) && !p.Clone.Has(unix.CLONE_NEWUSER) {
+		b.oomScoreAdj()
+		b.rlimits()
+	}
 	// Identity in the namespaces first: nothing works in a user namespace before its maps are written.
 	if p.Clone.Has(unix.CLONE_NEWUSER) {
 		b.await("linux.uidMappings", StageIDs)
@@ -236,9 +242,8 @@ func (b *builder) readonlyMounts() {
 
 // early are settings that need no root filesystem and want the runtime's own privileges.
 func (b *builder) early() {
-	p := b.s.Process
-	if p != nil && p.OOMScoreAdj != nil {
-		b.add(OOMScoreAdj{"process.oomScoreAdj", *p.OOMScoreAdj})
+	if !b.userns {
+		b.oomScoreAdj()
 	}
 	if b.s.Hostname != "" {
 		b.add(Hostname{"hostname", b.s.Hostname})
@@ -253,6 +258,22 @@ func (b *builder) early() {
 	}
 	if !b.mntns {
 		b.sysctls()
+	}
+}
+
+func (b *builder) oomScoreAdj() {
+	if p := b.s.Process; p != nil && p.OOMScoreAdj != nil {
+		b.add(OOMScoreAdj{"process.oomScoreAdj", *p.OOMScoreAdj})
+	}
+}
+
+// rlimits sets the limits as far as the process can still work with them.
+func (b *builder) rlimits() {
+	if b.s.Process == nil {
+		return
+	}
+	for i := range b.s.Process.Rlimits {
+		b.rlimit(at1("process.rlimits", i), &b.s.Process.Rlimits[i], false)
 	}
 }
 

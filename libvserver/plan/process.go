@@ -59,9 +59,7 @@ func (b *builder) process() {
 		}
 	}
 
-	for i := range p.Rlimits {
-		b.rlimit(at1("process.rlimits", i), &p.Rlimits[i], false)
-	}
+	b.rlimits()
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd, Early: true})
 	b.user(p, seccomp && !p.NoNewPrivileges)
 	b.dumpable()

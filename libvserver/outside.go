@@ -1,0 +1,36 @@
+package libvserver
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/plan"
+)
+
+// fromOutside sets for a process that is born in a new user namespace what needs privileges over the host: its
+// oom_score_adj, and limits beyond the runtime's own. The process sets the limits again by itself, exactly, in its order.
+func (n *creation) fromOutside() error {
+	proc := "/proc/" + strconv.Itoa(n.process.PID)
+	if p := n.bundle.Spec.Process; p != nil && p.OOMScoreAdj != nil {
+		if err := writeFile(proc+"/oom_score_adj", strconv.Itoa(*p.OOMScoreAdj)); err != nil {
+			return fmt.Errorf("process.oomScoreAdj: %w", err)
+		}
+	}
+	for _, s := range n.plan.Steps {
+		r, ok := s.(plan.Rlimit)
+		if !ok {
+			continue
+		}
+		var own unix.Rlimit
+		if err := unix.Prlimit(0, r.Resource, nil, &own); err == nil && r.Hard <= own.Max {
+			continue // the process may do that itself
+		}
+		if err := unix.Prlimit(n.process.PID, r.Resource, &unix.Rlimit{Cur: r.Soft, Max: r.Hard}, nil); err != nil {
+			return fmt.Errorf("%s: %s: %w", r.At(), r, os.NewSyscallError("prlimit", err))
+		}
+	}
+	return nil
+}
