@@ -119,7 +119,7 @@ func (c *container) stats(m *cgroup.Manager) (*Event, error) {
 		return nil, fmt.Errorf("unable to get container cgroup stats: %w", err)
 	}
 	if group := c.rec.IntelRdtPath; group != "" {
-		rdt, err := rdtStats(resctrlRoot, group, loadLaunched(c.rec).RdtMon)
+		rdt, err := rdtStats(resctrlRoot(), group, loadLaunched(c.rec).RdtMon)
 		if err != nil {
 			return nil, err
 		}

@@ -96,9 +96,25 @@ func (e *execution) openCgroups(in *execCgroups) error {
 			return err
 		}
 	}
-	if rdt := e.rec.IntelRdtPath; rdt != "" {
-		if fd, err := unix.Open(rdt+"/tasks", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+	return e.openRdt(in)
+}
+
+// openRdt opens the container's groups in resctrl: the class of service first, for a monitoring group takes only what is
+// in its class. One that is gone is none.
+func (e *execution) openRdt(in *execCgroups) error {
+	if e.rec.IntelRdtPath == "" {
+		return nil
+	}
+	for _, dir := range [...]string{e.rec.IntelRdtPath, loadLaunched(e.rec).RdtMon} {
+		if dir == "" {
+			continue
+		}
+		fd, err := unix.Open(dir+"/tasks", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+		switch {
+		case err == nil:
 			in.tasks = append(in.tasks, fd)
+		case err != unix.ENOENT:
+			return fmt.Errorf("linux.intelRdt: %w", &os.PathError{Op: "open", Path: dir + "/tasks", Err: err})
 		}
 	}
 	return nil

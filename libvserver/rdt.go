@@ -182,12 +182,12 @@ func (n *creation) findRdt() error {
 	if l == nil || l.IntelRdt == nil {
 		return nil
 	}
-	var st unix.Statfs_t
-	if err := unix.Statfs(resctrlRoot, &st); err != nil || st.Type != unix.RDTGROUP_SUPER_MAGIC {
-		return fmt.Errorf("linux.intelRdt: needs a resctrl filesystem mounted on %s", resctrlRoot)
+	root := resctrlRoot()
+	if root == "" {
+		return errors.New("linux.intelRdt: needs a mounted resctrl filesystem, usually on " + resctrlUsual)
 	}
 	var err error
-	if n.rdt, err = newRdtGroup(resctrlRoot, l.IntelRdt, n.o.ID); err != nil {
+	if n.rdt, err = newRdtGroup(root, l.IntelRdt, n.o.ID); err != nil {
 		return err
 	}
 	n.hooks.RdtMon = n.rdt.mon

@@ -4,13 +4,54 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
 )
 
-// resctrlRoot is where the resctrl filesystem is by convention (x86/resctrl.rst).
-const resctrlRoot = "/sys/fs/resctrl"
+// resctrlUsual is where the resctrl filesystem is by convention (x86/resctrl.rst).
+const resctrlUsual = "/sys/fs/resctrl"
+
+// resctrlRoot is where a resctrl filesystem is mounted, "" if there is none.
+func resctrlRoot() string {
+	var st unix.Statfs_t
+	if err := unix.Statfs(resctrlUsual, &st); err == nil && st.Type == unix.RDTGROUP_SUPER_MAGIC {
+		return resctrlUsual
+	}
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return ""
+	}
+	return mountOf("resctrl", string(text))
+}
+
+// mountOf finds the first whole mount of a filesystem in the text of mountinfo (proc_pid_mountinfo(5)).
+func mountOf(fs, mountinfo string) string {
+	for line := range strings.Lines(mountinfo) {
+		front, back, ok := strings.Cut(line, " - ")
+		if f := strings.Fields(front); ok && len(f) > 4 && f[3] == "/" && strings.HasPrefix(back, fs+" ") {
+			return unescape(f[4])
+		}
+	}
+	return ""
+}
+
+// unescape undoes what the kernel does to blanks in a path: \040.
+func unescape(s string) string {
+	var out []byte
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				out = append(out, byte(n))
+				i += 3
+				continue
+			}
+		}
+		out = append(out, s[i])
+	}
+	return string(out)
+}
 
 // setResctrl writes schemata lines for the group of a container: Intel's cache allocation (CAT) and memory bandwidth
 // allocation (MBA). undo puts the old lines back.
@@ -56,12 +97,12 @@ func setResctrl(group, l3, mb string) (undo func() error, err error) {
 
 // resctrlLacks says what is missing for a resource of resctrl, "" if nothing is.
 func resctrlLacks(info string) string {
-	var st unix.Statfs_t
-	if err := unix.Statfs(resctrlRoot, &st); err != nil || st.Type != unix.RDTGROUP_SUPER_MAGIC {
-		return "a resctrl filesystem at " + resctrlRoot + ", where there is none"
+	root := resctrlRoot()
+	if root == "" {
+		return "a mounted resctrl filesystem, usually on " + resctrlUsual
 	}
-	if unix.Access(resctrlRoot+"/info/"+info, unix.F_OK) != nil {
-		return resctrlRoot + "/info/" + info + ", which this machine or its kernel has not"
+	if unix.Access(root+"/info/"+info, unix.F_OK) != nil {
+		return root + "/info/" + info + ", which this machine or its kernel has not"
 	}
 	return ""
 }
@@ -75,7 +116,7 @@ func writeSchemata(file, lines string) error {
 	defer f.Close()
 	for line := range strings.Lines(lines) {
 		if _, err := f.WriteString(strings.TrimSpace(line) + "\n"); err != nil {
-			why, _ := os.ReadFile(resctrlRoot + "/info/last_cmd_status")
+			why, _ := os.ReadFile(resctrlRoot() + "/info/last_cmd_status")
 			return fmt.Errorf("write %q to %w (%s)", strings.TrimSpace(line), err, strings.TrimSpace(string(why)))
 		}
 	}
