@@ -62,6 +62,7 @@ type creation struct {
 	hooks   launched
 	master  int // of the pty, in the foreground
 	undone  bool
+	stays   bool // the runtime does, until the program has ended
 	rdt     *rdtGroup
 	devices *netdev.Moved
 	covered int // the directory that a tmpfs with tmpcopyup will cover
@@ -148,6 +149,9 @@ func (n *creation) remember() {
 	}
 	for _, s := range n.plan.Stages {
 		n.hooks.Listener = n.hooks.Listener || s == plan.StageListener
+		if s == plan.StageCreated {
+			n.opt.Recorded = false
+		}
 	}
 }
 
@@ -318,9 +322,7 @@ func (n *creation) stage(e launch.Event) error {
 	var err error
 	switch e.Stage {
 	case plan.StageIDs:
-		if err = n.fromOutside(); err == nil {
-			err = writeIDMaps(n.process.PID, &n.plan.Clone)
-		}
+		err = n.identify()
 	case plan.StageCgroup:
 		if err = n.cg.ApplyPid(n.process.PID); err == nil {
 			err = n.save()
@@ -342,7 +344,12 @@ func (n *creation) stage(e launch.Event) error {
 			answer = "/"
 		}
 	case plan.StageCreated:
-		err = n.created()
+		if l := n.bundle.Spec.Linux; n.plan.Clone.Joins(unix.CLONE_NEWUSER) {
+			err = sameMaps(n.process.PID, l)
+		}
+		if err == nil {
+			err = n.created()
+		}
 	case plan.StageStart:
 		err = n.runHooksIn("startContainer", n.bundle.Spec.Hooks.StartContainer, specs.StateCreated)
 	case plan.StageListener:

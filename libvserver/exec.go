@@ -206,6 +206,11 @@ func (e *execution) prepare() error {
 
 // launch starts the process, and returns when its program runs.
 func (e *execution) launch() error {
+	if p := e.bundle.Spec.Process; e.l.NS&unix.CLONE_NEWUSER != 0 && !p.Terminal {
+		if uid, ok := hostID(e.rec.InitPid, p.User.UID); ok {
+			ownStdio(uid, !e.o.Detach)
+		}
+	}
 	o := &launch.Options{Console: -1, Share: e.mayShare()}
 	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged()}
 	if t.Namespaces&unix.CLONE_NEWNS == 0 {

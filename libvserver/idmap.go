@@ -9,43 +9,75 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
 // writeIDMaps gives a new user namespace its maps (user_namespaces(7)). Without privilege, maps of more than the caller's
 // own ids go through newuidmap(1) and newgidmap(1), which know /etc/subuid and /etc/subgid.
 func writeIDMaps(pid int, c *plan.Clone) error {
+	caps, err := host.OwnCaps()
+	if err != nil {
+		return os.NewSyscallError("capget", err)
+	}
 	proc := "/proc/" + strconv.Itoa(pid)
-	euid, egid := os.Geteuid(), os.Getegid()
-	if euid != 0 && !own(c.UIDs, euid) {
-		if err := mapHelper("newuidmap", pid, c.UIDs); err != nil {
-			return fmt.Errorf("linux.uidMappings: %w", err)
-		}
-	} else if err := writeMap(proc+"/uid_map", c.UIDs); err != nil {
+	if c.OwnUID || caps.Has(unix.CAP_SETUID) {
+		err = writeMap(proc+"/uid_map", c.UIDs)
+	} else {
+		err = mapHelper("newuidmap", "/etc/subuid", pid, c.UIDs)
+	}
+	if err != nil {
 		return fmt.Errorf("linux.uidMappings: %w", err)
 	}
-	if euid != 0 && !own(c.GIDs, egid) {
-		if err := mapHelper("newgidmap", pid, c.GIDs); err != nil {
-			return fmt.Errorf("linux.gidMappings: %w", err)
+	switch {
+	case c.OwnGID:
+		if err = writeFile(proc+"/setgroups", "deny"); err == nil {
+			err = writeMap(proc+"/gid_map", c.GIDs)
 		}
-		return nil
+	case caps.Has(unix.CAP_SETGID):
+		err = writeMap(proc+"/gid_map", c.GIDs)
+	default:
+		err = mapHelper("newgidmap", "/etc/subgid", pid, c.GIDs)
 	}
-	if euid != 0 {
-		if err := writeFile(proc+"/setgroups", "deny"); err != nil {
-			return fmt.Errorf("linux.gidMappings: %w", err)
-		}
-	}
-	if err := writeMap(proc+"/gid_map", c.GIDs); err != nil {
+	if err != nil {
 		return fmt.Errorf("linux.gidMappings: %w", err)
 	}
 	return nil
 }
 
-// own tells if a map is just the caller's own id, which needs no helper.
-func own(m []plan.IDMap, id int) bool {
-	return len(m) == 1 && m[0].Size == 1 && m[0].Host == uint32(id)
+// sameMaps checks that the maps of a user namespace that was joined are those that the configuration gives as well:
+// containerd and CRI-O give both.
+func sameMaps(pid int, l *specs.Linux) error {
+	for _, m := range [...]struct {
+		name string
+		want []specs.LinuxIDMapping
+	}{{"uid", l.UIDMappings}, {"gid", l.GIDMappings}} {
+		if len(m.want) == 0 {
+			continue
+		}
+		text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/" + m.name + "_map")
+		if err != nil {
+			return err
+		}
+		have := ""
+		n := 0
+		for line := range strings.Lines(string(text)) {
+			f := strings.Join(strings.Fields(line), " ")
+			have += ", " + f
+			for _, w := range m.want {
+				if f == fmt.Sprint(w.ContainerID, w.HostID, w.Size) {
+					n++
+				}
+			}
+		}
+		if n != len(m.want) || n != strings.Count(have, ", ") {
+			return fmt.Errorf("linux.%sMappings: they are not those of the user namespace to join, which has %s (leave them out)", m.name, strings.TrimPrefix(have, ", "))
+		}
+	}
+	return nil
 }
 
 func writeMap(file string, m []plan.IDMap) error {
@@ -68,18 +100,18 @@ func writeFile(file, data string) error {
 	return err
 }
 
-func mapHelper(name string, pid int, m []plan.IDMap) error {
+func mapHelper(name, ranges string, pid int, m []plan.IDMap) error {
 	args := []string{name, strconv.Itoa(pid)}
 	for _, e := range m {
 		args = append(args, strconv.FormatUint(uint64(e.Container), 10), strconv.FormatUint(uint64(e.Host), 10), strconv.FormatUint(uint64(e.Size), 10))
 	}
 	path, err := lookPath(name)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w (without it only your own id can be mapped, one line of size 1; on Debian: apt install uidmap)", err)
 	}
 	out, err := runProgram(path, args)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %s (are the ids in /etc/subuid and /etc/subgid?)", name, err, out)
+		return fmt.Errorf("%s: %w: %s (%s must grant all ids but your own: see usermod --add-%ss)", name, err, out, ranges, strings.TrimPrefix(ranges, "/etc/"))
 	}
 	return nil
 }

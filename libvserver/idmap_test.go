@@ -28,12 +28,12 @@ func TestMapHelper(t *testing.T) {
 	m := []plan.IDMap{{Container: 0, Host: 1000, Size: 1}, {Container: 1, Host: 100000, Size: 65536}}
 	for name, want := range map[string]string{
 		"good":   "",
-		"bad":    "bad: exit status 3: no range (are the ids in /etc/subuid and /etc/subgid?)",
+		"bad":    "bad: exit status 3: no range (/etc/subuid must grant all ids but your own: see usermod --add-subuids)",
 		"killed": "killed: signal: killed: ",
 		"plain":  "plain: executable file not found in $PATH",
 		"none":   "none: executable file not found in $PATH",
 	} {
-		err := mapHelper(name, 12, m)
+		err := mapHelper(name, "/etc/subuid", 12, m)
 		switch {
 		case want == "" && err != nil:
 			t.Errorf("%s: %v", name, err)

@@ -24,6 +24,7 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 		return 1, err
 	}
 	defer n.close()
+	n.stays = !o.Detach
 	if n.bundle.Spec.Process == nil {
 		return 1, errors.New("config.json: process: nothing to run")
 	}

@@ -110,11 +110,9 @@ func (c *checker) userNamespace(l *specs.Linux, path string) {
 			if len(m.mappings) == 0 {
 				c.fault(m.path, "is required for a new user namespace")
 			}
-		case m.mappings != nil:
-			// containerd and CRI-O give both. That they agree is for whoever
-			// joins the namespace to see.
-			c.warn(top(m.path), "the user namespace to join has its own mappings")
 		}
+		// containerd and CRI-O give both a path and mappings. That they agree is
+		// for whoever joins the namespace to see.
 	}
 }
 

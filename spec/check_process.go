@@ -187,4 +187,9 @@ func (c *checker) processIDs(p *specs.Process) {
 	if _, ok := MapID(l.GIDMappings, p.User.GID); !ok {
 		c.fault("process.user.gid", strconv.FormatUint(uint64(p.User.GID), 10)+" is not mapped by linux.gidMappings")
 	}
+	for i, gid := range p.User.AdditionalGids {
+		if _, ok := MapID(l.GIDMappings, gid); !ok {
+			c.faultAt(at("process.user.additionalGids", i, ""), strconv.FormatUint(uint64(gid), 10)+" is not mapped by linux.gidMappings")
+		}
+	}
 }

@@ -130,7 +130,9 @@ func (c *compiler) compile(s plan.Step) error {
 		c.rootDir, c.rootOpen = c.result(unix.SYS_OPENAT, "open "+s.Path, val(atFDCWD), val(c.cstring(s.Path)),
 			val(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)), true
 	case plan.BecomeRoot:
-		c.ignore(c.call(unix.SYS_SETGROUPS, "setgroups", val(0), val(0)), unix.EPERM)
+		if !s.KeepGroups {
+			c.ignore(c.call(unix.SYS_SETGROUPS, "setgroups", val(0), val(0)), unix.EPERM)
+		}
 		c.call(unix.SYS_SETRESGID, "setresgid", val(0), val(0), val(0))
 		c.call(unix.SYS_SETRESUID, "setresuid", val(0), val(0), val(0))
 	case plan.JoinCgroup:

@@ -38,7 +38,7 @@ type Options struct {
 
 // Facts are what the plan has to know of the host.
 type Facts struct {
-	EUID int
+	EUID, EGID int
 	// Unprivileged: the runtime lacks the host's root. It has another uid, or is root of a user namespace.
 	Unprivileged bool
 	// Permitted are the runtime's own capabilities, a bit each.
@@ -100,7 +100,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 		if b.mntns {
 			b.add(OpenRoot{"root.path", p.Rootfs})
 		}
-		b.add(BecomeRoot{"linux.namespaces"})
+		b.add(BecomeRoot{"linux.namespaces", b.keepGroups()})
 		b.dumpable()
 		b.newNamespaces(^uintptr(early), b.forks())
 	}
@@ -134,6 +134,9 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	}
 	return p, nil
 }
+
+// keepGroups: an annotation that Podman gives for --group-add=keep-groups, and crun knows.
+func (b *builder) keepGroups() bool { return b.s.Annotations["run.oci.keep_original_groups"] == "1" }
 
 // dumpable follows each change of ids in a new user namespace, where the runtime has no privilege over its process after it.
 func (b *builder) dumpable() {

@@ -56,7 +56,7 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 
 	b.add(JoinContainer{Origin: Default, Namespaces: o.Namespaces, Preserve: o.PreserveFDs})
 	if b.userns {
-		b.add(BecomeRoot{"linux.namespaces"})
+		b.add(BecomeRoot{"linux.namespaces", b.keepGroups()})
 	}
 	if o.Namespaces&unix.CLONE_NEWNS == 0 {
 		b.add(EnterRoot{Default})

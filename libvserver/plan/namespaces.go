@@ -48,6 +48,10 @@ func (b *builder) namespaces() {
 	}
 	if c.Has(unix.CLONE_NEWUSER) {
 		c.UIDs, c.GIDs = idMaps(b.linux.UIDMappings), idMaps(b.linux.GIDMappings)
+		c.OwnUID = !b.can(unix.CAP_SETUID) && single(c.UIDs, b.facts.EUID)
+		c.OwnGID = !b.can(unix.CAP_SETGID) && single(c.GIDs, b.facts.EGID)
+		b.mapsRoot("linux.uidMappings", c.UIDs)
+		b.mapsRoot("linux.gidMappings", c.GIDs)
 	}
 	b.inside()
 	for clock, o := range b.linux.TimeOffsets {
@@ -111,6 +115,19 @@ func (b *builder) joinInside() {
 			}
 		}
 	}
+}
+
+// single tells if a map is just one id of the host, which needs no privilege if it is the caller's own.
+func single(m []IDMap, id int) bool { return len(m) == 1 && m[0].Size == 1 && m[0].Host == uint32(id) }
+
+// mapsRoot: the container is built by root of its user namespace, whoever runs its program.
+func (b *builder) mapsRoot(at string, m []IDMap) {
+	for _, e := range m {
+		if e.Container == 0 {
+			return
+		}
+	}
+	b.fault(at, "container id 0 is not mapped: root of the user namespace builds the container")
 }
 
 // forks tells if the process has to go on in a child to be in all of its namespaces.

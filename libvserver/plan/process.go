@@ -67,7 +67,7 @@ func (b *builder) process() {
 	if len(p.Args) > 0 {
 		b.add(lookPath(p.Args[0], env))
 	}
-	if !b.opt.Recorded {
+	if !b.opt.Recorded || b.forks() || b.p.Clone.Joins(unix.CLONE_NEWUSER) {
 		b.await(Default, StageCreated)
 	}
 	b.add(CloseFDs{Origin: Default, Preserve: b.opt.PreserveFDs})
@@ -116,13 +116,12 @@ func (b *builder) terminalWithoutMounts(p *specs.Process) {
 }
 
 func (b *builder) user(p *specs.Process, keepAdmin bool) {
-	u := User{Origin: "process.user", UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, Umask: -1, SetGroups: true, ChownStdio: p.User.UID != 0}
+	u := User{Origin: "process.user", UID: p.User.UID, GID: p.User.GID, Groups: p.User.AdditionalGids, Umask: -1, SetGroups: !b.keepGroups(), ChownStdio: p.User.UID != 0}
 	if p.User.Umask != nil {
 		u.Umask = int(*p.User.Umask)
 	}
-	if b.facts.EUID != 0 && b.p.Clone.Has(unix.CLONE_NEWUSER) && len(p.User.AdditionalGids) == 0 && len(b.p.Clone.GIDs) <= 1 {
-		// A single mapping of the caller's own gid is only allowed with setgroups(2) denied (user_namespaces(7)).
-		u.SetGroups = false
+	if b.p.Clone.Has(unix.CLONE_NEWUSER) && b.p.Clone.OwnGID && len(u.Groups) > 0 && u.SetGroups {
+		b.fault("process.user.additionalGids", "can't be set: without privileges a single mapping of the caller's own gid takes setgroups(2) from the user namespace; map a range of /etc/subgid")
 	}
 	if c := p.Capabilities; c != nil {
 		u.Caps = &Capabilities{

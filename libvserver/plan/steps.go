@@ -29,6 +29,8 @@ type Clone struct {
 	New        []Namespace
 	Join       []Namespace
 	UIDs, GIDs []IDMap
+	// OwnUID, OwnGID: the map is the caller's own id alone, and is written without privileges.
+	OwnUID, OwnGID bool
 	// TimeOffsets are lines for /proc/PID/timens_offsets.
 	TimeOffsets []string
 	// Cgroup is linux.cgroupsPath as given.
@@ -145,7 +147,10 @@ func (s OpenRoot) String() string {
 }
 
 // BecomeRoot takes uid and gid 0 of a new or joined user namespace.
-type BecomeRoot struct{ Origin }
+type BecomeRoot struct {
+	Origin
+	KeepGroups bool // the caller's supplementary groups, too
+}
 
 func (BecomeRoot) String() string { return "become uid 0 and gid 0 of the user namespace" }
 
