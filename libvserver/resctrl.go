@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,22 +34,6 @@ func mountOf(fs, mountinfo string) string {
 		}
 	}
 	return ""
-}
-
-// unescape undoes what the kernel does to blanks in a path: \040.
-func unescape(s string) string {
-	var out []byte
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if n, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				out = append(out, byte(n))
-				i += 3
-				continue
-			}
-		}
-		out = append(out, s[i])
-	}
-	return string(out)
 }
 
 // setResctrl writes schemata lines for the group of a container: Intel's cache allocation (CAT) and memory bandwidth
