@@ -30,7 +30,7 @@ func mountOf(fs, mountinfo string) string {
 	for line := range strings.Lines(mountinfo) {
 		front, back, ok := strings.Cut(line, " - ")
 		if f := strings.Fields(front); ok && len(f) > 4 && f[3] == "/" && strings.HasPrefix(back, fs+" ") {
-			return unescape(f[4])
+			return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(f[4])
 		}
 	}
 	return ""
