@@ -299,10 +299,7 @@ func (p *checkpoint) describe(o *proto.Options, mounts []mountLine) error {
 	if pl.CallerMounts {
 		return errors.New("a container without a mount namespace of its own can't be restored")
 	}
-	outer, err := outerMounts(pl)
-	if err != nil {
-		return err
-	}
+	outer := outerMounts(pl, "")
 	root, err := unix.Open("/proc/"+itoa(p.rec.InitPid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return fmt.Errorf("open the container's root directory: %w", err)

@@ -20,36 +20,48 @@ import (
 
 // outerMount is a mount of something of the host's.
 type outerMount struct {
-	target, source string
-	deep           bool // with what is mounted below the source
-	mask           bool
-	flags, allDeep uint64 // MOUNT_ATTR_* of the mount, and of all below it
+	at, target, source string
+	from               string // where restore finds the source: somewhere else if its ids are mapped
+	idmap              *plan.MountIDMap
+	deep               bool // with what is mounted below the source
+	mask               bool
+	flags, allDeep     uint64 // MOUNT_ATTR_* of the mount, and of all below it
 }
 
 // kept are the attributes that are put back after a restore.
 const kept = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSYMFOLLOW
 
-// outerMounts takes them from a plan.
-func outerMounts(p *plan.Plan) (list []outerMount, err error) {
+// outerMounts takes them from a plan. For sources that restore has to make, dir is where it will.
+func outerMounts(p *plan.Plan, dir string) (list []outerMount) {
 	for _, s := range p.Steps {
+		m := outerMount{at: s.At()}
 		switch s := s.(type) {
 		case plan.Mount:
 			if s.Kind != plan.MountBind {
 				continue
 			}
-			if s.IDMap != nil {
-				return nil, fmt.Errorf("%s: CRIU can't restore an id-mapped mount", s.At())
-			}
-			list = append(list, outerMount{target: s.Target, source: s.Source, deep: s.Recursive, flags: s.Set & kept, allDeep: s.RecSet & kept})
+			m.target, m.source, m.deep, m.idmap = s.Target, s.Source, s.Recursive, s.IDMap
+			m.flags, m.allDeep = s.Set&kept, s.RecSet&kept
 		case plan.Device:
-			list = append(list, outerMount{target: s.Path, source: s.Path})
+			m.target, m.source = s.Path, s.Path
 		case plan.MaskPath:
-			list = append(list, outerMount{target: s.Path, source: os.DevNull, mask: true,
-				flags: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC})
+			m.target, m.source, m.mask = s.Path, os.DevNull, true
+			m.flags = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC
+		case plan.ReadonlyRoot:
+			m.target, m.flags = "/", unix.MOUNT_ATTR_RDONLY
+		default:
+			continue
 		}
+		if m.from = m.source; m.idmap != nil {
+			m.from = path.Join(dir, "source"+itoa(len(list)))
+		}
+		list = append(list, m)
 	}
-	return list, nil
+	return list
 }
+
+// root tells if it is the root filesystem, which CRIU is told of otherwise, but forgets the attributes of.
+func (m *outerMount) root() bool { return m.source == "" }
 
 // dumpMounts names the mounts of a running container. root is its root directory, mounts what is mounted there.
 func dumpMounts(outer []outerMount, root int, mounts []mountLine) []proto.Pair {
@@ -62,6 +74,9 @@ func dumpMounts(outer []outerMount, root int, mounts []mountLine) []proto.Pair {
 		}
 	}
 	for _, m := range outer {
+		if m.root() {
+			continue
+		}
 		if m.mask {
 			if !isMountPoint(mounts, m.target) || isDirectory(root, m.target) {
 				continue
@@ -99,13 +114,16 @@ func restoreMounts(outer []outerMount, root int) ([]proto.Pair, error) {
 	}
 	var own []mountLine
 	for _, m := range outer {
+		if m.root() {
+			continue
+		}
 		if m.mask {
 			add(os.DevNull, os.DevNull)
 			continue
 		}
 		point := resolveIn(root, m.target)
-		add(point, m.source)
-		add(m.target, m.source)
+		add(point, m.from)
+		add(m.target, m.from)
 		if !m.deep {
 			continue
 		}
@@ -121,7 +139,7 @@ func restoreMounts(outer []outerMount, root int) ([]proto.Pair, error) {
 		}
 		for i := range own {
 			if rest, ok := strings.CutPrefix(own[i].point, strings.TrimSuffix(source, "/")+"/"); ok && rest != "" {
-				add(path.Join(point, rest), own[i].point)
+				add(path.Join(point, rest), path.Join(m.from, rest))
 			}
 		}
 	}
@@ -129,8 +147,8 @@ func restoreMounts(outer []outerMount, root int) ([]proto.Pair, error) {
 }
 
 // reattribute gives mounts of the host's things their attributes once more, in the mount namespace of the process of a
-// pidfd. CRIU has done so, but of two mounts of the same thing with the same attributes it forgets the second's: it takes
-// it for a copy of the first, and mounts it from the host all the same.
+// pidfd. CRIU does so too, but not for the root, nor for the second of two mounts of the same thing with the same
+// attributes: it takes that for a copy of the first, and mounts it from the host all the same.
 func reattribute(outer []outerMount, pidfd int) error {
 	done := make(chan error)
 	go func() {
@@ -217,13 +235,13 @@ func readMounts(pid string) ([]mountLine, error) {
 			continue
 		}
 		fs, _, _ := strings.Cut(back, " ")
-		list = append(list, mountLine{atoi(f[0]), unescape(f[4]), fs})
+		list = append(list, mountLine{atoi(f[0]), unescapePoint(f[4]), fs})
 	}
 	return list, nil
 }
 
-// unescape undoes the kernel's \040 for a space and the like.
-func unescape(s string) string {
+// unescapePoint undoes the kernel's \040 for a space and the like.
+func unescapePoint(s string) string {
 	if !strings.Contains(s, `\`) {
 		return s
 	}

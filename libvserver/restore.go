@@ -152,31 +152,29 @@ func (s *restoration) restore(path string) (err error) {
 	return err
 }
 
-// begin starts CRIU where the root filesystem is a mount below a directory that nothing covers, which it asks for: in a
-// mount namespace of its own, so that nothing of that is left whatever happens.
+// private is a directory with things that only CRIU sees: the root filesystem, and what else of the host's it gets in
+// another form. It asks for a root that is a mount below a directory that nothing covers.
+func (s *restoration) private() string { return filepath.Join(s.dir.Path(), "criu") }
+
+// begin starts CRIU, in a mount namespace of its own: nothing of what is mounted for it is left, whatever happens.
 func (s *restoration) begin(opt *criu.Options, o *proto.Options) (c *criu.Session, err error) {
-	o.Root = filepath.Join(s.dir.Path(), "criu-root")
-	if err := os.Mkdir(o.Root, 0o700); err != nil {
+	if err := os.Mkdir(s.private(), 0o700); err != nil {
 		return nil, err
 	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // the thread ends with the goroutine
-		if err = s.privateRoot(o.Root); err != nil {
-			return
+		if err = s.prepareMounts(o); err == nil {
+			c, err = criu.Start(opt)
 		}
-		if err = s.dirs.open(); err != nil {
-			return
-		}
-		s.dirs.tell(o)
-		c, err = criu.Start(opt)
 	}()
 	<-done
 	return c, err
 }
 
-func (s *restoration) privateRoot(dir string) error {
+// prepareMounts makes a mount namespace for the calling thread, with what CRIU asks for.
+func (s *restoration) prepareMounts(o *proto.Options) error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("new mount namespace: unshare: %w", err)
 	}
@@ -192,8 +190,96 @@ func (s *restoration) privateRoot(dir string) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Mount(s.plan.Rootfs, dir, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
+	if err := unix.Mount("tmpfs", s.private(), "tmpfs", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", s.private(), err)
+	}
+	o.Root = filepath.Join(s.private(), "root")
+	if err := os.Mkdir(o.Root, 0o755); err != nil {
+		return err
+	}
+	if err := unix.Mount(s.plan.Rootfs, o.Root, "", unix.MS_BIND|unix.MS_REC, ""); err != nil {
 		return fmt.Errorf("root.path: bind %s: %w", s.plan.Rootfs, err)
+	}
+	for i := range s.outer {
+		if m := &s.outer[i]; m.idmap != nil {
+			if err := bindMapped(m.source, m.from, m.deep, m.idmap); err != nil {
+				return fmt.Errorf("%s: %w", m.at, err)
+			}
+		}
+	}
+	if err := s.dirs.open(); err != nil {
+		return err
+	}
+	if s.plan.Clone.Has(unix.CLONE_NEWUSER) {
+		if err := s.shareImages(); err != nil {
+			return fmt.Errorf("--image-path: let the container's root read the images: %w", err)
+		}
+	}
+	s.dirs.tell(o)
+	return nil
+}
+
+// shareImages makes the images belong to the container's root as well as the host's: in a user namespace CRIU reads some
+// of them as that.
+func (s *restoration) shareImages() error {
+	ids := &plan.MountIDMap{UIDs: mapsRoot(s.plan.Clone.UIDs), GIDs: mapsRoot(s.plan.Clone.GIDs)}
+	if len(ids.UIDs) == 0 || len(ids.GIDs) == 0 {
+		return nil
+	}
+	if s.dirs.workFD < 0 { // what CRIU writes is root's
+		var err error
+		if s.dirs.workFD, err = openDirectory(s.dirs.work); err != nil {
+			return err
+		}
+	}
+	to := filepath.Join(s.private(), "images")
+	if err := bindMapped(s.dirs.images, to, false, ids); err != nil {
+		return err
+	}
+	unix.Close(s.dirs.imagesFD)
+	var err error
+	s.dirs.imagesFD, err = openDirectory(to)
+	return err
+}
+
+// mapsRoot maps the host's root to a container's.
+func mapsRoot(maps []plan.IDMap) []plan.IDMap {
+	for _, m := range maps {
+		if m.Container == 0 && m.Size > 0 {
+			return []plan.IDMap{{Container: 0, Host: m.Host, Size: 1}}
+		}
+	}
+	return nil
+}
+
+// bindMapped mounts what is at from on a new file or directory to, with mapped ids.
+func bindMapped(from, to string, deep bool, ids *plan.MountIDMap) error {
+	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	if deep {
+		flags |= unix.AT_RECURSIVE
+	}
+	fd, err := unix.OpenTree(unix.AT_FDCWD, from, flags)
+	if err != nil {
+		return fmt.Errorf("open_tree %s: %w", from, err)
+	}
+	defer unix.Close(fd)
+	if err := launch.IDMap(fd, ids); err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("fstat %s: %w", from, err)
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		err = os.Mkdir(to, 0o755)
+	} else {
+		err = os.WriteFile(to, nil, 0o644)
+	}
+	if err != nil {
+		return err
+	}
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, to, unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		return fmt.Errorf("move_mount to %s: %w", to, err)
 	}
 	return nil
 }
@@ -258,9 +344,7 @@ func (s *restoration) describe(o *proto.Options) (extra []int, err error) {
 	o.EvasiveDevices, o.RstSibling = true, true
 	o.TCPClose, o.LSMProfile, o.LSMMountContext = s.o.TCPClose, s.o.LSMProfile, s.o.LSMMountContext
 	o.ConfigFile = criuConfig(s.rec)
-	if s.outer, err = outerMounts(s.plan); err != nil {
-		return nil, err
-	}
+	s.outer = outerMounts(s.plan, s.private())
 	root, err := unix.Open(s.plan.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("root.path: %w", &os.PathError{Op: "open", Path: s.plan.Rootfs, Err: err})

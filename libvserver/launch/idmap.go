@@ -52,8 +52,8 @@ func newUserns(uids, gids []plan.IDMap) (int, error) {
 	return fd, nil
 }
 
-// idmap maps the ids of a detached mount (Linux 5.12).
-func idmap(mount int, m *plan.MountIDMap) error {
+// IDMap maps the ids of a detached mount (Linux 5.12).
+func IDMap(mount int, m *plan.MountIDMap) error {
 	ns, err := newUserns(m.UIDs, m.GIDs)
 	if err != nil {
 		return fmt.Errorf("make the user namespace of an id-mapped mount: %w", err)

@@ -329,7 +329,7 @@ func (d *Descriptors) openSources(pl *plan.Plan) error {
 			return fmt.Errorf("%s: %s: mount_setattr: %w", m.At(), m, err)
 		}
 		if m.IDMap != nil {
-			if err := idmap(fd, m.IDMap); err != nil {
+			if err := IDMap(fd, m.IDMap); err != nil {
 				return fmt.Errorf("%s: %s: %w", m.At(), m, err)
 			}
 		}
