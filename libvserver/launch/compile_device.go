@@ -10,8 +10,15 @@ import (
 )
 
 // device makes a node in the directory that was resolved in the rootfs, never by a path through it. Where mknod(2) is
-// refused (user namespaces) the host's node is bound.
+// refused (user namespaces) the host's node is bound, or one that the runtime has made.
 func (c *compiler) device(s plan.Device) {
+	if s.Existing {
+		t := c.openRoot(s.Path, c.howPath)
+		c.statSlot(t)
+		c.checkDevice(s.Mode&unix.S_IFMT, unix.Mkdev(s.Major, s.Minor), s.Path+" is not that device")
+		c.close(t)
+		return
+	}
 	dir, name := split(s.Path)
 	d := c.directory(dir)
 	at := val(c.cstring(name))
@@ -42,12 +49,22 @@ func (c *compiler) device(s plan.Device) {
 		bound = c.jump()
 		c.code[eperm].rule[c.code[eperm].rules-1].to = int16(c.here())
 	}
-	m := c.newSlot()
-	c.into(c.openTree(val(atFDCWD), s.Path, 0), m)
-	c.statSlot(m)
-	c.checkDevice(kind, rdev, "the host's "+s.Path+" is not that device")
-	c.ignore(c.call(unix.SYS_MKNODAT, "make file "+s.Path, d.arg(), at, val(unix.S_IFREG|0o644), val(0)), unix.EEXIST)
-	t := c.openRoot(s.Path, c.howFinal)
+	m, t := c.newSlot(), c.newSlot()
+	if fd, ok := c.d.Sources[c.step]; ok {
+		c.into(c.emit(opSet, "", val(fd)), m)
+	} else {
+		c.into(c.openTree(val(atFDCWD), s.Path, 0), m)
+		c.statSlot(m)
+		c.checkDevice(kind, rdev, "the host's "+s.Path+" is not that device")
+	}
+	i := c.call(unix.SYS_MKNODAT, "make file "+s.Path, d.arg(), at, val(unix.S_IFREG|0o644), val(0))
+	exists := c.skip(i, unix.EEXIST)
+	c.into(c.openRootAt(s.Path, c.howFinal), t)
+	free := c.jump()
+	c.skipTo(exists)
+	c.into(c.openRootAt(s.Path, c.howFinal), t)
+	c.inTheWay(s.Path, kind, rdev, t)
+	c.land(free)
 	c.moveMount(m, t)
 	c.close(t)
 	c.close(m)
@@ -55,6 +72,20 @@ func (c *compiler) device(s plan.Device) {
 		c.land(made)
 		c.land(bound)
 	}
+}
+
+// inTheWay goes on if what is in the place of a device is that device, or an empty file, as an earlier launch has made it
+// to bind a device on.
+func (c *compiler) inTheWay(file string, kind uint32, rdev uint64, t slot) {
+	c.statSlot(t)
+	regular := c.ifMode(unix.S_IFREG)
+	wrong := c.checkDevice(kind, rdev, file+" is there already, and is not that device")
+	end := c.jump()
+	c.land(regular)
+	for half := range uintptr(2) {
+		c.emit(opIfNot, "", val(c.statAt+offSize+4*half), val(uint32(0xffffffff)), val(0), val(wrong))
+	}
+	c.land(end)
 }
 
 func (c *compiler) symlink(s plan.Symlink) {

@@ -111,16 +111,16 @@ func (c *compiler) ifMode(kind uint32) int {
 	return c.emit(opIf, "", val(c.statAt+offMode), val(unix.S_IFMT), val(kind), val(0))
 }
 
-// checkDevice fails unless the scratch buffer holds a device of that kind and number.
-func (c *compiler) checkDevice(kind uint32, rdev uint64, what string) {
+// checkDevice fails unless the scratch buffer holds a device of that kind and number. wrong is the instruction that fails.
+func (c *compiler) checkDevice(kind uint32, rdev uint64, what string) (wrong int) {
 	ok := c.ifMode(kind)
-	wrong := c.here()
+	wrong = c.here()
 	c.fail(unix.EEXIST, what)
 	c.land(ok)
-	if kind == unix.S_IFIFO {
-		return
+	if kind != unix.S_IFIFO {
+		c.emit(opIfNot, "", val(c.statAt+offRdev), val(uint32(0xffffffff)), val(uint32(rdev)), val(wrong))
 	}
-	c.emit(opIfNot, "", val(c.statAt+offRdev), val(uint32(0xffffffff)), val(uint32(rdev)), val(wrong))
+	return wrong
 }
 
 func split(file string) (dir, name string) {

@@ -263,6 +263,9 @@ func (d *Descriptors) open(pl *plan.Plan) error {
 		return os.NewSyscallError("rt_sigprocmask", err)
 	}
 	d.SignalMask = mask
+	if err := d.makeNodes(pl); err != nil {
+		return err
+	}
 	return d.openSources(pl)
 }
 

@@ -9,5 +9,6 @@ import (
 // Where the fields are in struct stat. Device numbers that Linux gives out fit the low 32 bits.
 const (
 	offMode = unsafe.Offsetof(unix.Stat_t{}.Mode)
+	offSize = unsafe.Offsetof(unix.Stat_t{}.Size)
 	offRdev = unsafe.Offsetof(unix.Stat_t{}.Rdev)
 )

@@ -188,6 +188,8 @@ func (b *builder) filesystem() {
 	b.mounts()
 	if b.setupDev() {
 		b.devices()
+	} else {
+		b.boundDevices()
 	}
 	b.terminal()
 	if p := b.s.Process; p != nil && p.Cwd != "" && p.Cwd != "/" {

@@ -261,11 +261,19 @@ type Device struct {
 	Major, Minor uint32
 	UID, GID     uint32
 	Bind         bool
-	// Strict: a file of another kind in its place is an error, not to be left alone.
-	Strict bool
+	// FromParent: the runtime makes the node, which is bound: where mknod(2) is not allowed the host's has another mode or
+	// owner than is asked for, or there is none.
+	FromParent       bool
+	HostUID, HostGID uint32 // UID and GID in the runtime's user namespace
+	Label            string // SELinux label of such a node
+	// Existing: it must be there already, in a /dev that is the host's.
+	Existing bool
 }
 
 func (s Device) String() string {
+	if s.Existing {
+		return "look for device " + s.Path + " in the /dev that is bound"
+	}
 	kind := "character device"
 	switch s.Mode & sIFMT {
 	case sIFBLK:
@@ -273,10 +281,14 @@ func (s Device) String() string {
 	case sIFIFO:
 		return "make fifo " + s.Path
 	}
-	if s.Bind {
+	number := strconv.FormatUint(uint64(s.Major), 10) + ":" + strconv.FormatUint(uint64(s.Minor), 10)
+	switch {
+	case s.FromParent:
+		return "bind " + kind + " " + number + " of the runtime's making on " + s.Path
+	case s.Bind:
 		return "bind the host's " + s.Path
 	}
-	return "make " + kind + " " + s.Path + " " + strconv.Itoa(int(s.Major)) + ":" + strconv.Itoa(int(s.Minor))
+	return "make " + kind + " " + s.Path + " " + number
 }
 
 // Symlink makes a symbolic link if there is nothing in its place.
