@@ -332,6 +332,8 @@ func (n *creation) stage(e launch.Event) error {
 		return console.Prepare(e.FD) // the process does not wait
 	case plan.StageCopyUp:
 		err = n.copyUp(e.Value)
+	case plan.StageScheduling:
+		err = n.schedule()
 	case plan.StageNetDevices:
 		err = n.moveNetDevices()
 	case plan.StageHooks:

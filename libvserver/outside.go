@@ -7,8 +7,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
+
+// schedule sets the policies that a process in a user namespace has no privilege for. It is in its cgroup by now, which
+// decides if there is time for a real-time policy.
+func (n *creation) schedule() error {
+	for _, s := range n.plan.Scheduling {
+		if err := launch.Schedule(n.process.PID, s); err != nil {
+			return fmt.Errorf("%s: %s: %w", s.At(), s, err)
+		}
+	}
+	return nil
+}
 
 // fromOutside sets for a process that is born in a new user namespace what needs privileges over the host: its
 // oom_score_adj, and limits beyond the runtime's own. The process sets the limits again by itself, exactly, in its order.

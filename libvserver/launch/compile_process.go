@@ -20,8 +20,7 @@ func (c *compiler) process(s plan.Step) error {
 	case plan.Scheduler:
 		c.scheduler(s)
 	case plan.IOPriority:
-		const whoProcess, classShift = 1, 13
-		c.call(unix.SYS_IOPRIO_SET, "ioprio_set", val(whoProcess), val(0), val(s.Class<<classShift|s.Priority))
+		c.call(unix.SYS_IOPRIO_SET, "ioprio_set", val(whoProcess), val(0), val(ioPriority(s)))
 	case plan.MemoryPolicy:
 		mask, n := uintptr(0), 0
 		if len(s.Nodes) > 0 {
@@ -72,13 +71,6 @@ func (c *compiler) prctl(what string, op int, args ...uint64) int {
 		a = append(a, val(v))
 	}
 	return c.call(unix.SYS_PRCTL, what, a...)
-}
-
-func (c *compiler) scheduler(s plan.Scheduler) {
-	a, at := place[unix.SchedAttr](c.Program)
-	*a = unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: s.Policy, Flags: s.Flags, Nice: s.Nice, Priority: s.Priority,
-		Runtime: s.Runtime, Deadline: s.Deadline, Period: s.Period, Util_min: s.UtilClampMin, Util_max: s.UtilClampMax}
-	c.call(unix.SYS_SCHED_SETATTR, "sched_setattr", val(0), val(at), val(0))
 }
 
 // label writes what execve(2) shall switch to. AppArmor's own directory came with Linux 5.8 and avoids the file that it

@@ -168,6 +168,8 @@ func (p *Program) describe(pc int, errno unix.Errno) *StepError {
 			e.kind, e.Step = stepExec, strconv.Quote(s.Args[0])
 			return e
 		}
+	case plan.Scheduler:
+		e.Call += realTimeHint(s, errno)
 	case plan.Mount:
 		if in.op == opCall && in.nr == unix.SYS_MOVE_MOUNT && errno == unix.EINVAL {
 			e.Call = "move_mount (a directory cannot cover a file, nor a file a directory)"

@@ -90,14 +90,25 @@ func cloneNodes(fs int, names []int) ([]int, error) {
 		return fds, os.NewSyscallError("open_tree", err)
 	}
 	// Before Linux 6.15 only a mount in the caller's namespace could be cloned.
+	ownThread(func() { fds, err = cloneInside(fs, names) })
+	return fds, err
+}
+
+// ownThread runs f on a thread that ends with it. It is never the first one, whose namespaces /proc/self shows, and which
+// does not end.
+func ownThread(f func()) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		runtime.LockOSThread() // for good: the thread ends with its mount namespace
-		fds, err = cloneInside(fs, names)
+		runtime.LockOSThread()
+		if unix.Gettid() == unix.Getpid() {
+			ownThread(f)
+			runtime.UnlockOSThread()
+			return
+		}
+		f()
 	}()
 	<-done
-	return fds, err
 }
 
 // cloneInside does it in a mount namespace of its own.

@@ -2,7 +2,6 @@ package launch
 
 import (
 	"os"
-	"runtime"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,13 +15,7 @@ func TestNodes(t *testing.T) {
 		t.Skip("needs root: mknod and mounts")
 	}
 	inside := func(fs int, names []int) (fds []int, err error) {
-		done := make(chan struct{})
-		go func() {
-			defer close(done)
-			runtime.LockOSThread() // for good
-			fds, err = cloneInside(fs, names)
-		}()
-		<-done
+		ownThread(func() { fds, err = cloneInside(fs, names) })
 		return fds, err
 	}
 	for name, clone := range map[string]func(int, []int) ([]int, error){"as the kernel has it": cloneNodes, "inside": inside} {

@@ -49,7 +49,10 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 		b.add(OOMScoreAdj{"process.oomScoreAdj", *p.OOMScoreAdj})
 	}
 	b.labels(p)
-	b.scheduling(p)
+	b.policies(p)
+	if b.linux.MemoryPolicy != nil {
+		b.memoryPolicy(b.linux.MemoryPolicy)
+	}
 	for i := range p.Rlimits {
 		b.rlimit(at1("process.rlimits", i), &p.Rlimits[i], false)
 	}

@@ -21,6 +21,8 @@ type Plan struct {
 	Console Terminal
 	// NetDevices are moved into the container's network namespace, in order.
 	NetDevices []NetDevice
+	// Scheduling are the steps that the runtime takes for its process at StageScheduling.
+	Scheduling []Step
 	// Affinity are the CPUs that the runtime's thread is to run on while it clones, a bit each; nil: as they are.
 	Affinity []uint64
 	// Stages are the points at which the container's process waits for the runtime, in order.
@@ -79,8 +81,10 @@ const (
 	StageRelay
 	// StageNetDevices: the network devices of the host are moved into the container's namespace.
 	StageNetDevices
+	// StageScheduling: the runtime has set the scheduling policy and the I/O priority of a process in a user namespace.
+	StageScheduling
 )
 
-var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program", "terminal relay", "network devices"}
+var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program", "terminal relay", "network devices", "scheduling"}
 
 func (s Stage) String() string { return stageNames[s] }

@@ -31,14 +31,27 @@ func (p *Plan) lines() []line {
 	out = append(out, line{"runtime", "make the cgroup and set its limits", "linux.cgroupsPath"})
 	out = append(out, line{"runtime", p.Clone.String(), p.Clone.At()})
 	for _, s := range p.Steps {
-		if a, ok := s.(Await); ok && a.Stage == StageNetDevices {
-			for _, d := range p.NetDevices {
+		if a, ok := s.(Await); ok {
+			for _, d := range p.byRuntime(a.Stage) {
 				out = append(out, line{"runtime", d.String(), d.At()})
 			}
 		}
 		out = append(out, line{"container", s.String(), s.At()})
 	}
 	return out
+}
+
+// byRuntime is what the runtime does at a stage, as far as that has steps.
+func (p *Plan) byRuntime(s Stage) (steps []Step) {
+	switch s {
+	case StageScheduling:
+		return p.Scheduling
+	case StageNetDevices:
+		for _, d := range p.NetDevices {
+			steps = append(steps, d)
+		}
+	}
+	return steps
 }
 
 // AppendText prints the plan, a step a line: number, who does it, what, and the place in config.json that asks for it.

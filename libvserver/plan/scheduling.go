@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 )
 
 // Linux scheduling policies and flags (sched(7), linux/sched.h).
@@ -48,7 +49,26 @@ func schedFlag(f specs.LinuxSchedulerFlag) (uint64, bool) {
 	return 0, false
 }
 
+// scheduling sets the policies of CPU, I/O and memory. Most of it wants privileges over the host, which a process in a user
+// namespace has not: a runtime that has them does it.
 func (b *builder) scheduling(p *specs.Process) {
+	if !b.userns || !b.can(unix.CAP_SYS_NICE) || b.facts.Unprivileged {
+		b.policies(p)
+	} else {
+		steps := b.p.Steps
+		b.p.Steps = nil
+		b.policies(p)
+		b.p.Scheduling, b.p.Steps = b.p.Steps, steps
+		if len(b.p.Scheduling) > 0 {
+			b.await(Origin(b.p.Scheduling[0].At()), StageScheduling)
+		}
+	}
+	if m := b.linux.MemoryPolicy; m != nil {
+		b.memoryPolicy(m)
+	}
+}
+
+func (b *builder) policies(p *specs.Process) {
 	if s := p.Scheduler; s != nil {
 		step := Scheduler{Origin: "process.scheduler", Name: string(s.Policy), Nice: s.Nice, Priority: uint32(s.Priority), Runtime: s.Runtime, Deadline: s.Deadline, Period: s.Period}
 		var ok bool
@@ -77,9 +97,6 @@ func (b *builder) scheduling(p *specs.Process) {
 			b.fault("process.ioPriority.class", "unknown class "+strconv.Quote(string(p.IOPriority.Class)))
 		}
 		b.add(step)
-	}
-	if m := b.linux.MemoryPolicy; m != nil {
-		b.memoryPolicy(m)
 	}
 }
 

@@ -97,6 +97,8 @@ func (s Await) String() string {
 		return "wait for startContainer hooks"
 	case StageNetDevices:
 		return "wait for the network devices"
+	case StageScheduling:
+		return "wait for the runtime to set the scheduling policy"
 	case StageListener:
 		return "hand over the seccomp notify descriptor"
 	}
