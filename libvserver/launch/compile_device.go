@@ -47,7 +47,7 @@ func (c *compiler) device(s plan.Device) {
 			return
 		}
 		bound = c.jump()
-		c.code[eperm].rule[c.code[eperm].rules-1].to = int16(c.here())
+		c.code[eperm].rule[c.code[eperm].rules-1].to = int32(c.here())
 	}
 	m, t := c.newSlot(), c.newSlot()
 	if fd, ok := c.d.Sources[c.step]; ok {

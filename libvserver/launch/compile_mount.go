@@ -215,7 +215,7 @@ type skipped struct{ insn, from, n int }
 
 func (c *compiler) skipTo(s skipped) {
 	for r := s.from; r < s.from+s.n; r++ {
-		c.code[s.insn].rule[r].to = int16(c.here())
+		c.code[s.insn].rule[r].to = int32(c.here())
 	}
 }
 

@@ -33,7 +33,7 @@ const anyErrno = 0xffff
 // rule says where to continue when an instruction fails with errno.
 type rule struct {
 	errno uint16
-	to    int16 // index of an instruction; next (pc+1) when 0
+	to    int32 // index of an instruction; next (pc+1) when 0
 }
 
 // insn is one instruction. Arguments whose bit is set in slots are numbers of slots, the others are values.
@@ -44,8 +44,8 @@ type insn struct {
 	op    uint8
 	rules uint8 // how many of rule are used
 	rule  [3]rule
-	out   int16
-	step  int16
+	out   int32
+	step  int32
 }
 
 // message is what the child sends to its parent (or to start): fixed size, native byte order.

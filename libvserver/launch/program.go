@@ -23,7 +23,7 @@ func val[T ~int | ~int16 | ~int32 | ~int64 | ~uint | ~uint32 | ~uint64 | ~uintpt
 }
 
 // slot is the number of a result that a later instruction uses.
-type slot int16
+type slot int32
 
 func (s slot) arg() arg { return arg{v: uintptr(s), slot: true} }
 
@@ -92,7 +92,7 @@ func (p *Program) newSlot() slot {
 
 // emit appends an instruction and returns its index.
 func (p *Program) emit(op uint8, what string, args ...arg) int {
-	in := insn{op: op, out: none, step: int16(p.step)}
+	in := insn{op: op, out: none, step: int32(p.step)}
 	for i, a := range args {
 		in.arg[i] = a.v
 		if a.slot {
@@ -115,17 +115,17 @@ func (p *Program) call(nr uintptr, what string, args ...arg) int {
 func (p *Program) result(nr uintptr, what string, args ...arg) slot {
 	i := p.call(nr, what, args...)
 	s := p.newSlot()
-	p.code[i].out = int16(s)
+	p.code[i].out = int32(s)
 	return s
 }
 
 // into makes instruction i store its result in s.
-func (p *Program) into(i int, s slot) { p.code[i].out = int16(s) }
+func (p *Program) into(i int, s slot) { p.code[i].out = int32(s) }
 
 // on adds a rule to instruction i: at errno go on at instruction to (0: the next one).
 func (p *Program) on(i int, errno uint16, to int) {
 	in := &p.code[i]
-	in.rule[in.rules] = rule{errno: errno, to: int16(to)}
+	in.rule[in.rules] = rule{errno: errno, to: int32(to)}
 	in.rules++
 }
 
@@ -152,7 +152,7 @@ func (p *Program) land(i int) {
 	case opIfArg:
 		in.arg[2] = uintptr(p.here())
 	default:
-		in.rule[in.rules-1].to = int16(p.here())
+		in.rule[in.rules-1].to = int32(p.here())
 	}
 }
 
