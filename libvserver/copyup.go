@@ -4,8 +4,11 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/host"
 )
 
 // copyUp fills a tmpfs with what it covers (tmpcopyup). The child hands over the two directories in turn.
@@ -23,10 +26,45 @@ func (n *creation) copyUp(fd int) error {
 		unix.Close(n.covered)
 		n.covered = 0
 	}()
-	if err := copyTree(n.covered, local, "."); err != nil {
+	work := func() error { return copyTree(n.covered, local, ".") }
+	if n.hooks.NS&unix.CLONE_NEWUSER != 0 {
+		err = asMapped(n.process.PID, work)
+	} else {
+		err = work()
+	}
+	if err != nil {
 		return fmt.Errorf("tmpcopyup: %w", err)
 	}
 	return nil
+}
+
+// asMapped makes files as root of the user namespace that a process is in, where it is not root of the host: in a filesystem
+// of that namespace there are no others. Capabilities stay as they are. It takes a thread that ends with it.
+func asMapped(pid int, f func() error) error {
+	uid, ok := hostID(pid, "uid", 0)
+	gid, ok2 := hostID(pid, "gid", 0)
+	caps, err := host.OwnCaps()
+	if err != nil || !ok || !ok2 || !caps.Has(unix.CAP_SETUID) || !caps.Has(unix.CAP_SETGID) {
+		return f()
+	}
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		done <- func() error {
+			if _, err := unix.SetfsgidRetGid(int(gid)); err != nil {
+				return os.NewSyscallError("setfsgid", err)
+			}
+			if _, err := unix.SetfsuidRetUid(int(uid)); err != nil {
+				return os.NewSyscallError("setfsuid", err)
+			}
+			// With root's id the thread has lost the capabilities over files (capabilities(7)).
+			if err := host.SetCaps(caps); err != nil {
+				return os.NewSyscallError("capset", err)
+			}
+			return f()
+		}()
+	}()
+	return <-done
 }
 
 // copyTree copies the entries of directory from to directory to, with owners, modes, times and extended attributes. Links
@@ -75,7 +113,8 @@ func copyEntry(from, to int, name string) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	// A kernel may refuse an owner that the filesystem's user namespace does not map: then the file is its root's.
+	if err := unix.Fchownat(to, name, int(st.Uid), int(st.Gid), unix.AT_SYMLINK_NOFOLLOW); err != nil && err != unix.EOVERFLOW && err != unix.EINVAL {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFLNK {

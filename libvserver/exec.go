@@ -207,7 +207,7 @@ func (e *execution) prepare() error {
 // launch starts the process, and returns when its program runs.
 func (e *execution) launch() error {
 	if p := e.bundle.Spec.Process; e.l.NS&unix.CLONE_NEWUSER != 0 && !p.Terminal {
-		if uid, ok := hostID(e.rec.InitPid, p.User.UID); ok {
+		if uid, ok := hostID(e.rec.InitPid, "uid", p.User.UID); ok {
 			ownStdio(uid, !e.o.Detach)
 		}
 	}

@@ -44,9 +44,9 @@ func ownStdio(uid uint32, stays bool) {
 	}
 }
 
-// hostID is the id outside for one inside of the user namespace that a process is in.
-func hostID(pid int, id uint32) (uint32, bool) {
-	text, err := os.ReadFile("/proc/" + itoa(pid) + "/uid_map")
+// hostID is the "uid" or "gid" outside for one inside of the user namespace that a process is in.
+func hostID(pid int, kind string, id uint32) (uint32, bool) {
+	text, err := os.ReadFile("/proc/" + itoa(pid) + "/" + kind + "_map")
 	if err != nil {
 		return 0, false
 	}

@@ -91,6 +91,19 @@ func OwnCaps() (Caps, error) {
 	}, nil
 }
 
+// SetCaps sets the capability sets of the calling thread (capset(2)).
+func SetCaps(c Caps) error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	d := [2]unix.CapUserData{
+		{Effective: uint32(c.Effective), Permitted: uint32(c.Permitted), Inheritable: uint32(c.Inheritable)},
+		{Effective: uint32(c.Effective >> 32), Permitted: uint32(c.Permitted >> 32), Inheritable: uint32(c.Inheritable >> 32)},
+	}
+	if _, _, errno := unix.Syscall(unix.SYS_CAPSET, uintptr(unsafe.Pointer(&hdr)), uintptr(unsafe.Pointer(&d)), 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
 // InUserNamespace reports whether this process is in a user namespace other
 // than the initial one: whether its uid_map maps fewer than all ids to themselves.
 // In the initial one that costs a single stat.

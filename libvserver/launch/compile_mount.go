@@ -128,7 +128,9 @@ func (c *compiler) bindFlags(s plan.Mount, m slot) {
 
 // newFS makes a filesystem by the new mount API (Linux 5.2): every option is a call of its own, so that an error names it.
 func (c *compiler) newFS(s plan.Mount, m slot) {
-	fs := c.result(unix.SYS_FSOPEN, "fsopen "+s.Type, val(c.cstring(s.Type)), val(unix.FSOPEN_CLOEXEC))
+	open := c.call(unix.SYS_FSOPEN, "fsopen "+s.Type, val(c.cstring(s.Type)), val(unix.FSOPEN_CLOEXEC))
+	fs := c.newSlot()
+	c.into(open, fs)
 	if s.Source != "" {
 		c.fsconfig(fs, "source="+s.Source)
 	}
@@ -141,19 +143,23 @@ func (c *compiler) newFS(s plan.Mount, m slot) {
 	create := c.call(unix.SYS_FSCONFIG, "create", fs.arg(), val(unix.FSCONFIG_CMD_CREATE), val(0), val(0), val(0))
 	i := c.call(unix.SYS_FSMOUNT, "fsmount", fs.arg(), val(unix.FSMOUNT_CLOEXEC), val(s.Set))
 	c.into(i, m)
-	if s.Fallback != "" {
-		// Not allowed in a user namespace that does not own the network or whose /sys is covered: the outer one serves.
-		end := c.jump()
-		for _, at := range [...]int{create, i} {
-			for _, e := range [...]unix.Errno{unix.EPERM, unix.EBUSY} {
-				c.on(at, uint16(e), c.here())
-			}
+	c.close(fs)
+	if s.Fallback == "" {
+		return
+	}
+	// Not allowed in a user namespace that does not own what the filesystem shows (sysfs: the network namespace), or where
+	// parts of the outer one are covered: that serves then.
+	end := c.jump()
+	for _, at := range [...]int{create, i} {
+		for _, e := range [...]unix.Errno{unix.EPERM, unix.EBUSY} {
+			c.on(at, uint16(e), c.here())
 		}
-		c.into(c.openTree(val(atFDCWD), s.Fallback, unix.AT_RECURSIVE), m)
-		c.setattr(m.arg(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: s.Set &^ unix.MOUNT_ATTR__ATIME})
-		c.land(end)
 	}
 	c.close(fs)
+	c.on(open, uint16(unix.EPERM), c.here())
+	c.into(c.openTree(val(atFDCWD), s.Fallback, unix.AT_RECURSIVE), m)
+	c.setattr(m.arg(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Attr_set: s.Set &^ unix.MOUNT_ATTR__ATIME})
+	c.land(end)
 }
 
 func (c *compiler) fsconfig(fs slot, option string) {

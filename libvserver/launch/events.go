@@ -107,6 +107,7 @@ type StepError struct {
 	Call   string // the system call, with its object
 	Errno  unix.Errno
 	kind   stepKind
+	hint   string
 }
 
 // stepKind tells the steps apart whose errors have words of their own.
@@ -138,7 +139,32 @@ func (e *StepError) Error() string {
 	if e.Call != "" {
 		s += e.Call + ": "
 	}
-	return s + e.Errno.Error()
+	s += e.Errno.Error()
+	if e.hint != "" {
+		s += " (" + e.hint + ")"
+	}
+	return s
+}
+
+// hint says what an error of a step commonly means.
+func hint(s plan.Step, in *insn, errno unix.Errno) string {
+	if in.op != opCall {
+		return ""
+	}
+	switch in.nr {
+	case unix.SYS_SETRESUID, unix.SYS_SETRESGID, unix.SYS_SETGROUPS:
+		switch {
+		case errno == unix.EINVAL:
+			return "an id that the user namespace does not map"
+		case errno == unix.EPERM && in.nr == unix.SYS_SETGROUPS:
+			return "the user namespace denies setgroups(2), as one does whose gid map was written without privileges"
+		}
+	case unix.SYS_FSMOUNT:
+		if m, ok := s.(plan.Mount); ok && errno == unix.EPERM && (m.Type == "proc" || m.Type == "sysfs") {
+			return "parts of the runtime's own " + m.Type + " are covered by mounts, as in a container with masked paths: then no whole one may be made"
+		}
+	}
+	return ""
 }
 
 func (e *StepError) Unwrap() error { return e.Errno }
@@ -158,7 +184,7 @@ func (p *Program) describe(pc int, errno unix.Errno) *StepError {
 		return e
 	}
 	s := p.steps[in.step]
-	e.Origin, e.Step = s.At(), s.String()
+	e.Origin, e.Step, e.hint = s.At(), s.String(), hint(s, in, errno)
 	switch s := s.(type) {
 	case plan.LookPath:
 		e.kind, e.Step = stepLookPath, strconv.Quote(s.Name)

@@ -319,6 +319,9 @@ func (d *Descriptors) openSources(pl *plan.Plan) error {
 		if err == unix.ENOENT && m.Fallback != "" {
 			fd, err = unix.OpenTree(unix.AT_FDCWD, m.Fallback, flags)
 		}
+		if err == unix.EPERM && m.IDMap == nil {
+			continue // the process may, as root of its user namespace
+		}
 		if err != nil {
 			return fmt.Errorf("%s: %s: open_tree %s: %w", m.At(), m, m.Source, err)
 		}

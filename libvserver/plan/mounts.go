@@ -124,6 +124,14 @@ func (b *builder) idmap(s *Mount, m *specs.Mount, o *mountopt.Options) {
 	s.FromParent = true
 }
 
+// fallBack names the host's mount that serves where root of a user namespace may not make one of its own: it has to own
+// the namespace that the filesystem shows.
+func (b *builder) fallBack(s *Mount, path string) {
+	if b.userns || b.facts.Unprivileged {
+		s.Fallback = path
+	}
+}
+
 func (b *builder) fsMount(s *Mount) {
 	switch s.Type {
 	case "tmpfs":
@@ -138,11 +146,17 @@ func (b *builder) fsMount(s *Mount) {
 			s.Set &^= unix.MOUNT_ATTR_RDONLY
 			s.RecSet &^= unix.MOUNT_ATTR_RDONLY
 		}
-	case "sysfs":
-		if b.userns {
-			s.Fallback = "/sys"
+	case "proc":
+		if !b.own(unix.CLONE_NEWPID) {
+			b.fallBack(s, "/proc")
 		}
-	case "proc", "mqueue", "devpts":
+	case "mqueue":
+		if !b.own(unix.CLONE_NEWIPC) {
+			b.fallBack(s, "/dev/mqueue")
+		}
+	case "sysfs":
+		b.fallBack(s, "/sys")
+	case "devpts":
 	default:
 		// A superblock on a device knows read-only itself; the virtual filesystems above share theirs with others.
 		if s.Set&unix.MOUNT_ATTR_RDONLY != 0 {

@@ -143,6 +143,9 @@ func (b *builder) forks() bool {
 	return false
 }
 
+// own tells if the container has a namespace of that kind which is not the runtime's.
+func (b *builder) own(flag uintptr) bool { return b.p.Clone.Has(flag) || b.p.Clone.Joins(flag) }
+
 // can tells if the runtime itself has a capability.
 func (b *builder) can(capability int) bool { return b.facts.Permitted&(1<<capability) != 0 }
 
