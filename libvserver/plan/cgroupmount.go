@@ -33,9 +33,12 @@ type CgroupHierarchy struct {
 // as systems with v1 have it.
 func (b *builder) cgroupMount(s *Mount) {
 	c := b.facts.Cgroup
-	private := b.p.Clone.Has(unix.CLONE_NEWCGROUP)
-	if c.Unified {
+	private := b.p.Clone.Has(unix.CLONE_NEWCGROUP) || b.p.Clone.Joins(unix.CLONE_NEWCGROUP)
+	if !(c.Unified && private) && len(s.Data)+len(s.SuperFlags) > 0 {
+		b.warn(string(s.Origin) + ".options: ignoring what a view of the host's cgroups cannot have: " + strings.Join(append(s.SuperFlags, s.Data...), ","))
 		s.Data, s.SuperFlags = nil, nil
+	}
+	if c.Unified {
 		if private {
 			s.Kind, s.Type, s.Source = MountFS, "cgroup2", "cgroup"
 			if b.userns || b.facts.Unprivileged {
@@ -50,11 +53,12 @@ func (b *builder) cgroupMount(s *Mount) {
 		b.add(*s)
 		return
 	}
-	readonly := s.Set&unix.MOUNT_ATTR_RDONLY != 0
+	readonly := (s.Set|s.RecSet)&unix.MOUNT_ATTR_RDONLY != 0
 	base := *s
 	base.Kind, base.Type, base.Source = MountFS, "tmpfs", "tmpfs"
 	base.Data, base.SuperFlags = []string{"mode=755"}, nil
 	base.Set &^= unix.MOUNT_ATTR_RDONLY
+	base.RecSet &^= unix.MOUNT_ATTR_RDONLY
 	base.DelayReadonly = readonly
 	b.add(base)
 	for _, h := range c.Hierarchies {
