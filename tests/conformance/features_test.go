@@ -12,9 +12,10 @@ import (
 
 // features is what TestFeaturesAreTrue reads of the document (features.md, features-linux.md).
 type features struct {
-	OCIVersionMin, OCIVersionMax string
-	Hooks, MountOptions          []string
-	Linux                        struct {
+	OCIVersionMin, OCIVersionMax       string
+	Hooks, MountOptions                []string
+	PotentiallyUnsafeConfigAnnotations []string
+	Linux                              struct {
 		Namespaces, Capabilities []string
 		Seccomp                  struct {
 			Actions, Operators, Archs, KnownFlags, SupportedFlags []string
@@ -71,6 +72,13 @@ func TestFeaturesAreTrue(t *testing.T) {
 			c["hooks"] = map[string]any{h: []any{map[string]any{"args": []string{"x"}}}}
 		})
 	}
+	// What these can do to the host, an engine must know before it passes a user's annotations on.
+	for _, prefix := range []string{"org.linux-vserver.", "org.systemd.property."} {
+		if !slices.Contains(f.PotentiallyUnsafeConfigAnnotations, prefix) {
+			t.Errorf("annotations %s* have effects, and are not listed as unsafe", prefix)
+		}
+	}
+
 	if len(f.Hooks) != 6 {
 		t.Errorf("hooks %q", f.Hooks)
 	}
