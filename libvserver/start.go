@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
@@ -46,6 +47,12 @@ func (r *Runtime) Start(id string) error {
 		return ErrAlreadyRunning
 	}
 	l := loadLaunched(c.rec)
+	if l.StartHooks {
+		// Their programs are the container's, and come from this process: one may be a script for /proc/self/exe.
+		if err := guard.Ensure(); err != nil {
+			return err
+		}
+	}
 	var s *specs.Spec
 	if l.StartHooks || l.PostStart || l.Listener || l.Notify {
 		b, err := recordedSpec(c.rec)

@@ -28,14 +28,19 @@ const exe = "/proc/self/exe"
 
 // Safe tells if the file that this process was started from can't be written through /proc/self/exe.
 func Safe() bool {
-	// EROFS: the mount or the filesystem is read-only. EACCES: the file belongs to somebody else, and so it would to a
-	// container that this user can make. (faccessat2(2), Linux 5.8)
-	if err := unix.Faccessat2(unix.AT_FDCWD, exe, unix.W_OK, unix.AT_EACCESS); err == unix.EROFS || err == unix.EACCES {
+	var st unix.Statx_t
+	if unix.Statx(unix.AT_FDCWD, exe, 0, unix.STATX_UID, &st) == nil && st.Attributes&unix.STATX_ATTR_VERITY != 0 {
 		return true
 	}
-	var st unix.Statx_t
-	if unix.Statx(unix.AT_FDCWD, exe, 0, 0, &st) == nil && st.Attributes&unix.STATX_ATTR_VERITY != 0 {
+	// EROFS: the mount or the filesystem is read-only. EACCES: the file belongs to somebody else, and so it would to a
+	// container that this user can make; its owner could change the mode first. (faccessat2(2), Linux 5.8)
+	switch unix.Faccessat2(unix.AT_FDCWD, exe, unix.W_OK, unix.AT_EACCESS) {
+	case unix.EROFS:
 		return true
+	case unix.EACCES:
+		if st.Mask&unix.STATX_UID != 0 && int(st.Uid) != os.Geteuid() {
+			return true
+		}
 	}
 	// A sealed memory file takes no writes for ever, whoever holds it.
 	fd, err := unix.Open(exe, unix.O_RDONLY|unix.O_CLOEXEC, 0)

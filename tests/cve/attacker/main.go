@@ -1,0 +1,127 @@
+// Command attacker runs inside the containers of the attacks.
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+func main() {
+	if len(os.Args) < 2 {
+		return
+	}
+	switch os.Args[1] {
+	case "look":
+		look(os.Args[2])
+	case "exe":
+		exe(os.Args[2])
+	}
+}
+
+var said = map[string]bool{}
+
+func say(what string) {
+	if !said[what] {
+		said[what] = true
+		fmt.Println(what)
+	}
+}
+
+// others are the processes that are not this one.
+func others() (pids []string) {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return nil
+	}
+	defer d.Close()
+	names, _ := d.Readdirnames(-1)
+	for _, n := range names {
+		if p, err := strconv.Atoi(n); err == nil && p != os.Getpid() {
+			pids = append(pids, n)
+		}
+	}
+	return pids
+}
+
+// look tries for ever to reach a host's file through what others hold: descriptors, root and working directory.
+func look(marker string) {
+	fmt.Println("ready")
+	read := func(kind, dir string) {
+		data, err := os.ReadFile(dir + marker)
+		if err == nil && bytes.Contains(data, []byte("HOST-MARKER")) {
+			say("REACHED by " + kind)
+		}
+	}
+	for {
+		for _, pid := range others() {
+			read("root", "/proc/"+pid+"/root")
+			read("cwd", "/proc/"+pid+"/cwd/../../../../../../../../..")
+			fds, err := os.ReadDir("/proc/" + pid + "/fd")
+			if err != nil {
+				continue
+			}
+			for _, fd := range fds {
+				name := "/proc/" + pid + "/fd/" + fd.Name()
+				if to, err := os.Readlink(name); err == nil && to[0] == '/' && fd.Name() > "2" {
+					say("seen " + fd.Name() + " -> " + to)
+				}
+				read("fd "+fd.Name(), name+"/../../../../../../../../..")
+			}
+		}
+	}
+}
+
+// exe takes hold of each executable that is not its own, and writes to it as soon as nobody executes it.
+//
+// Only what lies below dir, the test's own folder, is ever written.
+func exe(dir string) {
+	own, err := os.Stat("/proc/self/exe")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println("ready")
+	for {
+		for _, pid := range others() {
+			name := "/proc/" + pid + "/exe"
+			st, err := os.Stat(name)
+			if err != nil || os.SameFile(st, own) {
+				continue
+			}
+			to, _ := os.Readlink(name)
+			if !strings.HasPrefix(to, dir+"/") {
+				if to != "/bin/busybox" {
+					say("seen " + to)
+				}
+				continue
+			}
+			f, err := os.Open(name)
+			if err != nil {
+				fmt.Println("denied", err)
+				continue
+			}
+			fmt.Println("held", to)
+			again := "/proc/self/fd/" + strconv.Itoa(int(f.Fd()))
+			_ = os.Chmod(again, 0o777)
+			for range 400 {
+				w, err := os.OpenFile(again, os.O_WRONLY|os.O_APPEND, 0)
+				if err == nil {
+					if _, err = w.WriteString("OVERWRITTEN"); err == nil {
+						fmt.Println("WROTE", to)
+					}
+					w.Close()
+				}
+				if !errors.Is(err, syscall.ETXTBSY) {
+					break
+				}
+				time.Sleep(time.Millisecond)
+			}
+			f.Close()
+		}
+	}
+}
