@@ -26,6 +26,7 @@ type Dir struct {
 	path  string
 	fd    int
 	saved bool // state.json was seen to exist
+	fresh bool // nobody else can have made one: the directory is new
 }
 
 // Reserve makes the directory of a new container and locks it. Of any number of
@@ -50,6 +51,9 @@ func (s *Store) Reserve(id string) (*Dir, error) {
 		return nil, fmt.Errorf("create the container's state: %w", &fs.PathError{Op: "mkdir", Path: path, Err: err})
 	}
 	d, err := s.Lock(id, -1)
+	if d != nil {
+		d.fresh = true
+	}
 	if err != nil && !errors.Is(err, ErrNotExist) {
 		_ = unix.Rmdir(path)
 	}
@@ -166,20 +170,29 @@ func (d *Dir) Save(rec *Record) error {
 }
 
 func (d *Dir) write(data []byte) error {
-	fd, err := unix.Openat(d.fd, tempName, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
+	name := tempName
+	if d.fresh && !d.saved {
+		// The first record needs no other name: there is no old one to keep, and readers wait for who holds the lock.
+		name = recordName
+	}
+	fd, err := unix.Openat(d.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {
-		return &fs.PathError{Op: "open", Path: d.path + "/" + tempName, Err: err}
+		return &fs.PathError{Op: "open", Path: d.path + "/" + name, Err: err}
 	}
 	for len(data) > 0 {
 		n, err := unix.Write(fd, data)
 		if err != nil && err != unix.EINTR {
 			unix.Close(fd)
-			return &fs.PathError{Op: "write", Path: d.path + "/" + tempName, Err: err}
+			return &fs.PathError{Op: "write", Path: d.path + "/" + name, Err: err}
 		}
 		data = data[max(n, 0):]
 	}
 	if err := unix.Close(fd); err != nil {
-		return &fs.PathError{Op: "close", Path: d.path + "/" + tempName, Err: err}
+		return &fs.PathError{Op: "close", Path: d.path + "/" + name, Err: err}
+	}
+	if name == recordName {
+		d.saved = true
+		return nil
 	}
 	return d.publish()
 }

@@ -21,12 +21,14 @@ func (s *Store) Load(id string) (*Record, error) {
 	for tries := 0; ; tries++ {
 		rec, err := loadAt(unix.AT_FDCWD, s.Path(id)+"/"+recordName, id)
 		switch {
-		case err == nil || isDamaged(err):
-			return rec, err
-		case !errors.Is(err, unix.ENOENT):
+		case err == nil:
+			return rec, nil
+		case isDamaged(err): // or about to be written
+		case errors.Is(err, unix.ENOENT):
+			rec, err = interrupted(id, s.Path(id))
+		default:
 			return nil, s.openError(id, err)
 		}
-		rec, err = interrupted(id, s.Path(id))
 		if errors.Is(err, ErrNotExist) || tries == patience || !s.locked(id) {
 			return rec, err
 		}
