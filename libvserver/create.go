@@ -107,6 +107,9 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := needsNamespace(b.Spec); err != nil {
+		return nil, err
+	}
 	n := &creation{container: container{r: r}, o: o, wait: wait, bundle: b, master: -1}
 	copt := cgroup.Options{ID: o.ID, Systemd: r.SystemdCgroup, Rootless: r.rootless(), Disabled: r.CgroupDisabled, Annotations: b.Spec.Annotations}
 	if l := b.Spec.Linux; l != nil {
@@ -237,6 +240,9 @@ func (n *creation) save() error {
 		}
 		n.rec.SetPart(cgroupPart, st.AppendJSON(nil))
 		n.rec.CgroupPaths = n.cg.Paths()
+	} else { // without root's privileges that may be found when it is tried
+		n.rec.SetPart(cgroupPart, nil)
+		n.rec.CgroupPaths = nil
 	}
 	n.hooks.save(n.rec)
 	return n.dir.Save(n.rec)

@@ -1,15 +1,25 @@
 package libvserver
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/spec"
 )
+
+// needsNamespace refuses what can come to nothing: any other user than root needs a user namespace to be root of.
+func needsNamespace(s *specs.Spec) error {
+	if _, listed := spec.Namespace(s, specs.UserNamespace); listed || os.Geteuid() == 0 {
+		return nil
+	}
+	return errors.New("config.json: linux.namespaces: without root's privileges a container requires a user namespace (vsrun spec --rootless makes such a configuration)")
+}
 
 // identify gives a process in a new user namespace what only the runtime's privileges can, and its ids.
 func (n *creation) identify() error {

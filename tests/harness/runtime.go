@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -85,6 +86,7 @@ type Call struct {
 	Timeout time.Duration // 0: 60 s; past it the process is killed and the call fails
 	PureV2  bool          // in a mount namespace of its own, with nothing but cgroup2
 	Attr    *syscall.SysProcAttr
+	Prefix  []string // a command that runs the rest of its command line, as setpriv(1)
 	// Started, if set, is called with the process just started.
 	Started func(*os.Process)
 }
@@ -116,7 +118,7 @@ func (r *Runtime) Run(c Call) (Result, error) {
 	if path == "" {
 		path = r.Path
 	}
-	argv := append([]string{path}, c.Args...)
+	argv := slices.Concat(c.Prefix, []string{path}, c.Args)
 	if c.PureV2 {
 		argv = PureV2Args(argv...)
 	}

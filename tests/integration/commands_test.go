@@ -44,6 +44,8 @@ var commands = map[string]command{
 	"notify":    cmdNotify,
 	"notified":  cmdNotified,
 	"leakcheck": cmdLeakcheck,
+	"user":      cmdUser,
+	"via":       cmdVia,
 }
 
 // cmdVsrun calls the runtime with a --root of the script's own:
@@ -91,7 +93,7 @@ func judge(ts *testscript.TestScript, neg bool, res harness.Result) {
 
 func parseCall(ts *testscript.TestScript, args, global []string) (harness.Call, string) {
 	w := worldOf(ts)
-	c := harness.Call{Dir: ts.MkAbs("."), PureV2: w.pureV2, Env: environ(ts), Timeout: 30 * time.Second}
+	c := harness.Call{Dir: ts.MkAbs("."), PureV2: w.pureV2, Prefix: w.prefix, Env: environ(ts), Timeout: 30 * time.Second}
 	for len(args) > 0 && strings.HasPrefix(args[0], "@") {
 		key, val, _ := strings.Cut(args[0], "=")
 		switch key {
@@ -132,9 +134,9 @@ func parseCall(ts *testscript.TestScript, args, global []string) (harness.Call, 
 // environ is the script's environment; a runtime's own variables must come
 // from the script alone.
 func environ(ts *testscript.TestScript) []string {
-	env := []string{"PATH=" + ts.Getenv("PATH"), "HOME=/root", harness.TagEnv + "=" + ts.Getenv(harness.TagEnv)}
+	env := []string{"PATH=" + ts.Getenv("PATH"), "HOME=" + worldOf(ts).home(), harness.TagEnv + "=" + ts.Getenv(harness.TagEnv)}
 	for _, key := range []string{"NOTIFY_SOCKET", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "XDG_RUNTIME_DIR",
-		"EXTRA"} {
+		"USER", "EXTRA"} {
 		if v := ts.Getenv(key); v != "" {
 			env = append(env, key+"="+v)
 		}
@@ -177,6 +179,7 @@ func cmdMkbundle(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	edits := append([]string{`process.env+="` + harness.TagEnv + "=" + ts.Getenv(harness.TagEnv) + `"`}, args[1:]...)
 	ts.Check(harness.MakeBundle(ts.MkAbs(args[0]), probe, edits...))
+	worldOf(ts).give(ts, ts.MkAbs(args[0]))
 }
 
 // cmdConfig edits a bundle's config.json: config DIR EDIT...
@@ -184,13 +187,15 @@ func cmdConfig(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) < 2 {
 		ts.Fatalf("usage: config DIR EDIT...")
 	}
-	ts.Check(harness.EditFile(filepath.Join(ts.MkAbs(args[0]), "config.json"), args[1:]...))
+	name := filepath.Join(ts.MkAbs(args[0]), "config.json")
+	ts.Check(harness.EditFile(name, args[1:]...))
+	worldOf(ts).give(ts, name)
 }
 
 func state(ts *testscript.TestScript, id string) (map[string]any, bool) {
 	w := worldOf(ts)
 	res, err := rt.Run(harness.Call{Args: []string{"--root", ts.Getenv("ROOT"), "state", id}, Env: environ(ts),
-		PureV2: w.pureV2})
+		PureV2: w.pureV2, Prefix: w.prefix})
 	ts.Check(err)
 	var doc map[string]any
 	if res.Code != 0 || json.Unmarshal([]byte(res.Stdout), &doc) != nil {

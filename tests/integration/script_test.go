@@ -61,6 +61,9 @@ type world struct {
 	outputs map[string]string // container id → file with its output
 	talks   map[string]*harness.Talk
 	sockets map[string]*socket
+	uid     int // of the user who calls the runtime
+	gid     int
+	prefix  []string // what runs the runtime
 }
 
 type worldKey struct{}
@@ -114,7 +117,7 @@ func params(dir string, files []string, layout string) testscript.Params {
 // runtime with the script's --root, in the script's cgroup layout, with the
 // shell's own process id.
 func (w *world) writeRT() error {
-	argv := []string{rt.Path, "--root", filepath.Join(w.work, ".root")}
+	argv := slices.Concat(w.prefix, []string{rt.Path, "--root", filepath.Join(w.work, ".root")})
 	if w.pureV2 {
 		argv = harness.PureV2Args(argv...)
 	}

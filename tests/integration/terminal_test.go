@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -103,7 +104,7 @@ func cmdPty(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	defer master.Close()
 	talk := harness.NewTalk(master)
-	argv := append([]string{rt.Path, "--root", ts.Getenv("ROOT")}, args[1:]...)
+	argv := slices.Concat(worldOf(ts).prefix, []string{rt.Path, "--root", ts.Getenv("ROOT")}, args[1:])
 	if worldOf(ts).pureV2 {
 		argv = harness.PureV2Args(argv...)
 	}
