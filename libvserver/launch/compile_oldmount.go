@@ -39,7 +39,7 @@ func (c *compiler) filesystem(s plan.Mount, target slot, how uintptr, m slot) (a
 	if s.Fallback != "" {
 		return false, errors.New("an option is too long")
 	}
-	data := strings.Join(s.Data, ",")
+	data := oldData(s.Data)
 	if len(data) < pageSize {
 		c.oldMount(s, data, target, how, m)
 		return true, nil
@@ -52,6 +52,17 @@ func (c *compiler) filesystem(s plan.Mount, target slot, how uintptr, m slot) (a
 	}
 	c.newFS(s, m)
 	return false, nil
+}
+
+// oldData is options as mount(2) takes them. There the commas of a label (plan has taken its quotes away) need quotes.
+func oldData(options []string) string {
+	list := slices.Clone(options)
+	for i, o := range list {
+		if key, value, _ := strings.Cut(o, "="); strings.HasSuffix(key, "context") && strings.Contains(value, ",") {
+			list[i] = key + `="` + value + `"`
+		}
+	}
+	return strings.Join(list, ",")
 }
 
 // oldMount mounts by mount(2). Only a path can name the target there: that of its descriptor in the host's /proc, which

@@ -132,7 +132,50 @@ func (b *builder) fallBack(s *Mount, path string) {
 	}
 }
 
+// dataOptions takes options apart as mount(2) does, which had them in one string: at commas, but for those in quotes, which
+// labels have (context="system_u:object_r:container_file_t:s0:c1,c2"), and those behind a backslash, which paths have.
+func dataOptions(list []string) []string {
+	plain := true
+	for _, o := range list {
+		plain = plain && !strings.ContainsAny(o, ",\"")
+	}
+	if plain {
+		return list
+	}
+	var out []string
+	for _, o := range list {
+		quoted, start := false, 0
+		for i := 0; i <= len(o); i++ {
+			switch {
+			case i < len(o) && o[i] == '\\':
+				i++
+			case i < len(o) && o[i] == '"':
+				quoted = !quoted
+			case i == len(o) || o[i] == ',' && !quoted:
+				if part := o[start:min(i, len(o))]; part != "" {
+					out = append(out, unquoted(part))
+				}
+				start = i + 1
+			}
+		}
+		if start < len(o) {
+			out = append(out, unquoted(o[start:])) // it ends in a backslash
+		}
+	}
+	return out
+}
+
+// unquoted takes the quotes from the value of a label.
+func unquoted(o string) string {
+	key, value, _ := strings.Cut(o, "=")
+	if strings.HasSuffix(key, "context") && len(value) > 1 && value[0] == '"' && value[len(value)-1] == '"' {
+		return key + "=" + value[1:len(value)-1]
+	}
+	return o
+}
+
 func (b *builder) fsMount(s *Mount) {
+	s.Data = dataOptions(s.Data)
 	switch s.Type {
 	case "tmpfs":
 		s.CoverMode = true

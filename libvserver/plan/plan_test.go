@@ -199,6 +199,21 @@ func TestAttributes(t *testing.T) {
 	}
 }
 
+func TestDataOptions(t *testing.T) {
+	for _, c := range []struct{ in, want []string }{
+		{[]string{"size=4m", "mode=711"}, []string{"size=4m", "mode=711"}},
+		{[]string{"size=4m,mode=711,"}, []string{"size=4m", "mode=711"}},
+		{[]string{`context="u:r:t:s0:c1,c2",size=1`}, []string{"context=u:r:t:s0:c1,c2", "size=1"}},
+		{[]string{`name="a,b"`}, []string{`name="a,b"`}},
+		{[]string{`lowerdir=/a\,b:/c,upperdir=/d`}, []string{`lowerdir=/a\,b:/c`, "upperdir=/d"}},
+		{[]string{`x\`, `y,\`, `"z,`}, []string{`x\`, "y", `\`, `"z,`}},
+	} {
+		if d := cmp.Diff(c.want, dataOptions(c.in)); d != "" {
+			t.Errorf("%q: %s", c.in, d)
+		}
+	}
+}
+
 // TestTargetsStayInside: whatever a config says, no step names a path outside the root filesystem to be changed.
 func TestTargetsStayInside(t *testing.T) {
 	b := parse(t, head+`"mounts":[{"destination":"../../a","type":"tmpfs"},{"destination":"/x/../../../etc","type":"tmpfs"}],"linux":{"namespaces":[{"type":"mount"}],"devices":[{"path":"/dev/../../../d","type":"c","major":1,"minor":3}]}}`)

@@ -107,7 +107,12 @@ func (s *Mount) options() []string {
 	}
 	o = attrNames(o, "", s.Set, s.Clear)
 	o = attrNames(o, "r", s.RecSet, s.RecClear)
-	o = append(append(o, s.SuperFlags...), s.Data...)
+	for _, f := range s.SuperFlags {
+		if f != "ro" || s.Set&unix.MOUNT_ATTR_RDONLY == 0 { // said already
+			o = append(o, f)
+		}
+	}
+	o = append(o, s.Data...)
 	for _, p := range s.Propagation {
 		o = append(o, p.String())
 	}
