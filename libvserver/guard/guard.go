@@ -3,9 +3,11 @@
 //
 // The cheapest sufficient guard comes first:
 //   - the binary can't be written anyway: a read-only mount or filesystem, fs-verity, or a user without the right to;
-//   - else the process executes itself again from a private, read-only clone of the mount under the binary. The entry
-//     point of the executable (entry_*.s) does that before the Go runtime starts: it costs one execve(2) of a process
-//     that has touched a page or two, about a quarter of what a second start of Go would;
+//   - else the process moves over to a private, read-only clone of the mount under the binary, before the Go runtime
+//     starts: the entry point of the executable (entry_amd64.s) maps the program again from there, page for page the
+//     same, and has the kernel call that file its executable. That takes a dozen system calls and no execve(2);
+//   - where the kernel or the machine has no such way, it executes itself again from there: by the entry point that costs
+//     the start of a process that has touched a page or two, about a quarter of what a second start of Go would;
 //   - where the mount cannot be cloned (no CAP_SYS_ADMIN): from a sealed copy in memory. [Ensure] does that, and all of
 //     it in a binary that was linked without the entry point.
 //
