@@ -73,6 +73,8 @@ func (b *builder) inside() {
 	for i := range c.Join {
 		n := &c.Join[i]
 		n.Inside = n.Flag == unix.CLONE_NEWUSER || n.Flag == unix.CLONE_NEWNS || (made || joined) && !privileged
+		// setns(2) takes no process with threads into a time namespace.
+		n.Inside = n.Inside || n.Flag == unix.CLONE_NEWTIME
 	}
 	if !made && !joined {
 		return
@@ -135,7 +137,8 @@ func (b *builder) forks() bool {
 	c := &b.p.Clone
 	for _, list := range [...][]Namespace{c.New, c.Join} {
 		for i := range list {
-			if n := &list[i]; n.Inside && n.Flag&(unix.CLONE_NEWPID|unix.CLONE_NEWTIME) != 0 {
+			// Who joins a time namespace is in it at once (time_namespaces(7)).
+			if n := &list[i]; n.Inside && (n.Flag == unix.CLONE_NEWPID || n.Flag == unix.CLONE_NEWTIME && n.Path == "") {
 				return true
 			}
 		}
