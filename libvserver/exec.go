@@ -212,7 +212,7 @@ func (e *execution) launch() error {
 		}
 	}
 	o := &launch.Options{Console: -1, Share: e.mayShare()}
-	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged()}
+	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged(), Traced: e.traced()}
 	if t.Namespaces&unix.CLONE_NEWNS == 0 {
 		if t.Root = e.rootFD(); t.Root < 0 {
 			return errors.New("the container's root directory cannot be opened")
@@ -355,7 +355,12 @@ func (e *execution) mayShare() bool {
 	if s.Process.OOMScoreAdj != nil || tightMemory(s) {
 		return false
 	}
-	return e.l.PIDNS && (e.l.NS&unix.CLONE_NEWUSER != 0 || !e.tracer)
+	return e.l.PIDNS && !e.traced()
+}
+
+// traced tells if processes that the new one meets may trace it while it is on its way.
+func (e *execution) traced() bool {
+	return e.l.NS&unix.CLONE_NEWUSER == 0 && (e.tracer || !e.l.PIDNS)
 }
 
 // windowSize is that of the caller's terminal, nil if it has none.

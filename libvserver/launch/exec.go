@@ -22,13 +22,19 @@ type Target struct {
 	// Unprivileged: the runtime has privileges in the container's user namespace alone, so that its thread can't join the
 	// pid namespace beforehand.
 	Unprivileged bool
+	// Traced: processes of the container may trace all that they see (CAP_SYS_PTRACE). The new one is born among them when
+	// it has nothing of the host's any more, neither root nor descriptors.
+	Traced bool
 }
+
+// inside tells if the child, not the runtime's thread, joins the pid namespace.
+func (t *Target) inside() bool { return t.Unprivileged || t.Traced }
 
 // Join clones a child that carries out a plan of plan.BuildExec in the container t. Of the options it takes those that
 // concern an exec; what fails for the cgroup is a *CloneError.
 func Join(pl *plan.Plan, o *Options, t *Target) (*Process, error) {
 	d := &Descriptors{Console: o.Console, CgroupTasks: o.CgroupTasks, Listener: -1, Close: -1,
-		Init: t.Init, Root: t.Root, PIDInside: t.Unprivileged}
+		Init: t.Init, Root: t.Root, PIDInside: t.inside()}
 	defer d.close()
 	if err := d.open(pl); err != nil {
 		return nil, err
@@ -64,7 +70,7 @@ func (p *Process) join(pl *plan.Plan, o *Options, t *Target) (err error) {
 		}
 	}
 	in := joinArgs{pidns: -1, self: -1}
-	if t.Namespaces&unix.CLONE_NEWPID != 0 && !t.Unprivileged {
+	if t.Namespaces&unix.CLONE_NEWPID != 0 && !t.inside() {
 		in.pidns = t.Init
 		if in.self, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
 			return os.NewSyscallError("pidfd_open", err)
@@ -72,7 +78,7 @@ func (p *Process) join(pl *plan.Plan, o *Options, t *Target) (err error) {
 		defer unix.Close(in.self)
 	}
 	// A child that shares memory may not enter a time namespace, nor fork in it.
-	share := o.Share && !o.Trace && !t.Unprivileged && t.Namespaces&unix.CLONE_NEWTIME == 0
+	share := o.Share && !o.Trace && !t.inside() && t.Namespaces&unix.CLONE_NEWTIME == 0
 	do := func() error {
 		if !t.Unprivileged {
 			// The child is born as a process that can't be traced. Without privileges that would take /proc/self from it.

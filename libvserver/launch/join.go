@@ -22,10 +22,17 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 		return 0, os.NewSyscallError("rt_sigprocmask", err)
 	}
 	p.steps = []plan.Step{plan.Exec{Origin: plan.Default, Args: []string{path}}}
-	if ns&unix.CLONE_NEWUSER == 0 {
-		// Nobody in the container shall read this process's descriptors or memory while it joins.
-		c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 0)
+	// Others in the container shall find nothing of the host's in this process while it joins: neither in its memory nor, as
+	// far as they may trace it, in its descriptors (CVE-2016-9962). It is born so, if it can be; see below.
+	c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 0)
+	for i, fd := range [...]int{in, out, out} {
+		c.call(unix.SYS_DUP3, "dup", val(fd), val(i), val(0))
 	}
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return 0, os.NewSyscallError("socketpair", err)
+	}
+	c.closeFrom(3, 0, pidfd, pair[1])
 	if rest := ns &^ unix.CLONE_NEWPID; rest != 0 {
 		c.call(unix.SYS_SETNS, "join the container's namespaces", val(pidfd), val(rest))
 	}
@@ -34,18 +41,11 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 		c.call(unix.SYS_SETRESGID, "setresgid", val(0), val(0), val(0))
 		c.call(unix.SYS_SETRESUID, "setresuid", val(0), val(0), val(0))
 	}
-	for i, fd := range [...]int{in, out, out} {
-		c.call(unix.SYS_DUP3, "dup", val(fd), val(i), val(0))
-	}
 	c.call(unix.SYS_CLOSE_RANGE, "close_range", val(3), val(uint32(0xffffffff)), val(unix.CLOSE_RANGE_CLOEXEC))
 	argv, envp := c.vector(args), c.vector(env)
 	c.restoreSignals()
 	c.call(unix.SYS_EXECVE, "", val(c.cstring(path)), val(uintptr(unsafe.Pointer(&argv[0]))), val(uintptr(unsafe.Pointer(&envp[0]))))
 
-	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, os.NewSyscallError("socketpair", err)
-	}
 	m := &machine{code: p.code, slot: make([]uintptr, p.slots), reports: uintptr(pair[1])}
 	proc := &Process{reports: pair[0], prog: p}
 	defer proc.Close()
@@ -60,6 +60,10 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 		}
 		var errno unix.Errno
 		args := &cloneArgs{flags: unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
+		if dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0); err == nil && dumpable == 1 {
+			_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+			defer func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }()
+		}
 		if pid, errno = cloneAndExecute(m, args, false); errno != 0 {
 			done <- os.NewSyscallError("clone3", errno)
 			return

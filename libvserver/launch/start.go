@@ -114,6 +114,14 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 			return err
 		}
 	}
+	if pl.Untraceable {
+		// The child takes it over, and so does the rest of its way: others in its pid namespace shall not look into it
+		// while it has the host's root or descriptors, whatever they are in a user namespace that it joins. The program is
+		// another matter: execve(2) sets it anew.
+		if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+			return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
+		}
+	}
 	do := func() error {
 		pid, errno := cloneAndExecute(p.m, args, share)
 		if errno != 0 {

@@ -80,6 +80,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	b.p = &Plan{ID: opt.ID, Warnings: bundle.Warnings, Rootfs: b.rootfs()}
 	p := b.p
 
+	p.Untraceable = facts.EUID == 0 && b.can(unix.CAP_SYS_PTRACE)
 	b.namespaces()
 	b.userns = p.Clone.Has(unix.CLONE_NEWUSER) || p.Clone.Joins(unix.CLONE_NEWUSER)
 	b.mntns = p.Clone.Has(unix.CLONE_NEWNS) || p.Clone.Joins(unix.CLONE_NEWNS)

