@@ -198,7 +198,8 @@ func (p *Program) describe(pc int, errno unix.Errno) *StepError {
 		e.Call += realTimeHint(s, errno)
 	case plan.Mount:
 		if in.op == opCall && in.nr == unix.SYS_MOVE_MOUNT && errno == unix.EINVAL {
-			e.Call = "move_mount (a directory cannot cover a file, nor a file a directory)"
+			// mount(2) says ENOTDIR for it, and Docker explains that to its user.
+			e.Errno, e.hint = unix.ENOTDIR, "a directory cannot cover a file, nor a file a directory"
 		}
 	}
 	if name := callName(in); e.Call == "" {
