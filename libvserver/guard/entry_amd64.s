@@ -9,7 +9,8 @@
 //		file = open("/proc/self/fd/<fd>"); mmap the segments from file; prctl(PR_SET_MM_MAP, exe_fd = file)
 //		or, if that fails, execveat(fd)
 //
-// After that /proc/self/exe is on a read-only mount, so this runs once. Every failure goes on: guard.Ensure looks again. The words that it looks for may also be arguments of other commands: then it was for nothing, no more.
+// After that /proc/self/exe is on a read-only mount, so this runs once. Every failure goes on: guard.Ensure looks again.
+// The words that it looks for may also be arguments of other commands: then it was for nothing, no more.
 
 #define SYS_EXECVEAT 322
 #define SYS_STATX 332
