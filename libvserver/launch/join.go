@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -16,6 +17,19 @@ import (
 // container. ns are the CLONE_NEW* flags of the namespaces to enter. The program's standard input is in, both its outputs
 // are out; it inherits nothing else. The error of a failed execve(2) is returned.
 func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) (pid int, err error) {
+	pid, err = runIn(pidfd, ns, false, path, args, env, in, out)
+	if err == errPrivileges && ns&unix.CLONE_NEWUSER != 0 {
+		pid, err = runIn(pidfd, ns, true, path, args, env, in, out)
+	}
+	return pid, err
+}
+
+// errPrivileges: only a process that has joined the user namespace may join the pid namespace.
+var errPrivileges = errors.New("join the container's pid namespace: setns: operation not permitted")
+
+// runIn joins the pid namespace in the child, which then goes on in one of its own, if pidInside is set; else on the thread
+// that clones it.
+func runIn(pidfd int, ns uintptr, pidInside bool, path string, args, env []string, in, out int) (pid int, err error) {
 	p := &Program{}
 	c := &compiler{Program: p, d: &Descriptors{}}
 	if err := sigmask(&c.d.SignalMask); err != nil {
@@ -33,7 +47,11 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 		return 0, os.NewSyscallError("socketpair", err)
 	}
 	c.closeFrom(3, 0, pidfd, pair[1])
-	if rest := ns &^ unix.CLONE_NEWPID; rest != 0 {
+	rest := ns
+	if !pidInside {
+		rest &^= unix.CLONE_NEWPID
+	}
+	if rest != 0 {
 		c.call(unix.SYS_SETNS, "join the container's namespaces", val(pidfd), val(rest))
 	}
 	if ns&unix.CLONE_NEWUSER != 0 {
@@ -41,19 +59,26 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 		c.call(unix.SYS_SETRESGID, "setresgid", val(0), val(0), val(0))
 		c.call(unix.SYS_SETRESUID, "setresuid", val(0), val(0), val(0))
 	}
+	if pidInside && ns&unix.CLONE_NEWPID != 0 {
+		c.fork()
+	}
 	c.call(unix.SYS_CLOSE_RANGE, "close_range", val(3), val(uint32(0xffffffff)), val(unix.CLOSE_RANGE_CLOEXEC))
 	argv, envp := c.vector(args), c.vector(env)
 	c.restoreSignals()
 	c.call(unix.SYS_EXECVE, "", val(c.cstring(path)), val(uintptr(unsafe.Pointer(&argv[0]))), val(uintptr(unsafe.Pointer(&envp[0]))))
 
 	m := &machine{code: p.code, slot: make([]uintptr, p.slots), reports: uintptr(pair[1])}
-	proc := &Process{reports: pair[0], prog: p}
+	proc := &Process{PIDFD: -1, reports: pair[0], prog: p}
 	defer proc.Close()
 	done := make(chan error)
 	go func() {
 		runtime.LockOSThread() // for good: see Process.clone
-		if ns&unix.CLONE_NEWPID != 0 {
+		if ns&unix.CLONE_NEWPID != 0 && !pidInside {
 			if err := unix.Setns(pidfd, unix.CLONE_NEWPID); err != nil {
+				if err == unix.EPERM {
+					done <- errPrivileges
+					return
+				}
 				done <- fmt.Errorf("join the container's pid namespace: setns: %w", err)
 				return
 			}
@@ -64,7 +89,7 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 			_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 			defer func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }()
 		}
-		if pid, errno = cloneAndExecute(m, args, false); errno != 0 {
+		if proc.PID, errno = cloneAndExecute(m, args, false); errno != 0 {
 			done <- os.NewSyscallError("clone3", errno)
 			return
 		}
@@ -76,10 +101,13 @@ func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) 
 	if err != nil {
 		return 0, err
 	}
-	if _, err := proc.Next(); err != io.EOF {
-		var st unix.WaitStatus
-		_, _ = unix.Wait4(pid, &st, 0, nil)
+	_, err = proc.Next()
+	if proc.PIDFD >= 0 {
+		unix.Close(proc.PIDFD)
+	}
+	if err != io.EOF {
+		_, _ = unix.Wait4(proc.PID, nil, 0, nil)
 		return 0, err
 	}
-	return pid, nil
+	return proc.PID, nil
 }

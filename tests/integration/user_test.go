@@ -1,10 +1,12 @@
 package integration
 
 import (
+	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -12,10 +14,12 @@ import (
 )
 
 // cmdUser lets the runtime be called by another user from here on, without groups and capabilities and with a home and an
-// XDG_RUNTIME_DIR of its own, to whom all bundles are given: user UID[:GID], user root.
+// XDG_RUNTIME_DIR of its own, to whom all bundles are given: user UID[:GID] [ranges], user root. With ranges it is known
+// by name, in a mount namespace of the runtime's own, and 65536 ids from 300000 on are granted to it in /etc/subuid and
+// /etc/subgid.
 func cmdUser(ts *testscript.TestScript, _ bool, args []string) {
-	if len(args) != 1 {
-		ts.Fatalf("usage: user UID[:GID]")
+	if len(args) != 1 && (len(args) != 2 || args[1] != "ranges") {
+		ts.Fatalf("usage: user UID[:GID] [ranges]")
 	}
 	w := worldOf(ts)
 	w.uid, w.gid, w.prefix = 0, 0, nil
@@ -45,17 +49,53 @@ func cmdUser(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		ts.Check(os.Chmod(dir, st.Mode()|0o011))
 	}
-	check := append(w.prefix[1:len(w.prefix):len(w.prefix)], "test", "-x", rt.Path)
+	check := slices.Concat(w.prefix[1:], []string{"test", "-x", rt.Path})
 	if exec.Command(w.prefix[0], check...).Run() != nil {
 		ts.Fatalf("user %s can't reach %s: have the repository where other users may pass", uid, rt.Path)
 	}
+	if len(args) == 2 {
+		ts.Check(w.grant())
+	}
 	ts.Check(w.writeRT())
+}
+
+// grantRanges is a shell's preamble: other files in /etc, for the rest of the command line alone.
+const grantRanges = `mount --make-rprivate / && for f in passwd group subuid subgid; do
+	test -e /etc/$f || : > /etc/$f
+	mount --bind "$0/$f" /etc/$f || exit 1
+done; exec "$@"`
+
+// grant gives the user a name and ranges of ids.
+func (w *world) grant() error {
+	dir := filepath.Join(w.work, ".etc")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	name := "vsruntest"
+	for file, line := range map[string]string{
+		"passwd": fmt.Sprintf("%s:x:%d:%d::%s:/bin/sh\n", name, w.uid, w.gid, w.home()), "group": fmt.Sprintf("%s:x:%d:\n", name, w.gid),
+		"subuid": name + ":300000:65536\n", "subgid": name + ":300000:65536\n",
+	} {
+		text := ""
+		if !strings.HasPrefix(file, "sub") {
+			old, err := os.ReadFile("/etc/" + file)
+			if err != nil {
+				return err
+			}
+			text = string(old)
+		}
+		if err := os.WriteFile(filepath.Join(dir, file), []byte(text+line), 0o644); err != nil {
+			return err
+		}
+	}
+	w.prefix = append([]string{"unshare", "-m", "sh", "-c", grantRanges, dir}, w.prefix...)
+	return nil
 }
 
 // cmdVia puts a command before the runtime that runs it, after the one of user: via unshare --map-root-user.
 func cmdVia(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
-	w.prefix = append(w.prefix[:len(w.prefix):len(w.prefix)], args...)
+	w.prefix = slices.Concat(w.prefix, args)
 	ts.Check(w.writeRT())
 }
 
