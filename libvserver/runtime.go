@@ -78,6 +78,9 @@ type container struct {
 // cgroup loads the manager of a recorded container; nil if it has none.
 func (c *container) cgroup() (*cgroup.Manager, error) {
 	if c.cg != nil {
+		if c.cg.Driver() == cgroup.DriverNone {
+			return nil, nil
+		}
 		return c.cg, nil
 	}
 	raw := c.rec.Part(cgroupPart)
