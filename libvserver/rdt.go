@@ -85,6 +85,15 @@ func (g *rdtGroup) make() error {
 	return nil
 }
 
+// goes tells which directories go with the container: the monitoring group, and the class of service if it has been made for
+// this container alone.
+func (g *rdtGroup) goes() (mon, group string) {
+	if g.made && g.cfg.ClosID == "" {
+		group = g.dir
+	}
+	return g.mon, group
+}
+
 // add puts a process into the groups; its children will be born there.
 func (g *rdtGroup) add(pid int) error {
 	for _, dir := range [...]string{g.dir, g.mon} {
@@ -190,9 +199,6 @@ func (n *creation) findRdt() error {
 	if n.rdt, err = newRdtGroup(root, l.IntelRdt, n.o.ID); err != nil {
 		return err
 	}
-	n.hooks.RdtMon = n.rdt.mon
-	if n.rdt.made && l.IntelRdt.ClosID == "" {
-		n.hooks.RdtGroup = n.rdt.dir
-	}
+	n.hooks.RdtMon, n.hooks.RdtGroup = n.rdt.goes()
 	return nil
 }
