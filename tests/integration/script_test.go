@@ -25,7 +25,7 @@ func TestScripts(t *testing.T) {
 // The scripts that are run once more with nothing but cgroup2 mounted.
 var onPureV2 = []string{"lifecycle", "run", "delete", "ns_new", "ns_join", "mount_cgroup", "mount_cgroup_userns", "cgroup_v2", "cgroup_frozen",
 	"seccomp",
-	"userns_cgroup", "userns_join", "userns", "process_caps", "devices", "devices_userns", "exec", "exec_cgroup", "exec_states",
+	"userns_cgroup", "rootless", "rootless_cgroup", "userns_join", "userns", "process_caps", "devices", "devices_userns", "exec", "exec_cgroup", "exec_states",
 	"pause", "ps", "update", "events", "stat"}
 
 // TestScriptsPureV2 runs some scripts in a mount namespace whose

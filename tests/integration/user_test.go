@@ -22,8 +22,8 @@ func cmdUser(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("usage: user UID[:GID] [ranges]")
 	}
 	w := worldOf(ts)
-	w.uid, w.gid, w.prefix = 0, 0, nil
 	if args[0] == "root" {
+		w.uid, w.gid, w.prefix = 0, 0, nil
 		ts.Setenv("XDG_RUNTIME_DIR", "")
 		ts.Check(w.writeRT())
 		return
@@ -37,7 +37,8 @@ func cmdUser(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 	w.gid, err = strconv.Atoi(gid)
 	ts.Check(err)
-	w.prefix = []string{"setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--inh-caps=-all"}
+	setpriv := []string{"setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--inh-caps=-all"}
+	w.prefix = slices.Concat(w.prefix, setpriv)
 	for _, dir := range []string{w.work, w.home(), filepath.Join(w.work, ".run"), ts.Getenv("ROOT")} {
 		ts.Check(os.MkdirAll(dir, 0o700))
 		ts.Check(os.Chown(dir, w.uid, w.gid))
@@ -49,12 +50,12 @@ func cmdUser(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Check(err)
 		ts.Check(os.Chmod(dir, st.Mode()|0o011))
 	}
-	check := slices.Concat(w.prefix[1:], []string{"test", "-x", rt.Path})
-	if exec.Command(w.prefix[0], check...).Run() != nil {
+	check := slices.Concat(setpriv[1:], []string{"test", "-x", rt.Path})
+	if exec.Command(setpriv[0], check...).Run() != nil {
 		ts.Fatalf("user %s can't reach %s: have the repository where other users may pass", uid, rt.Path)
 	}
 	if len(args) == 2 {
-		ts.Check(w.grant())
+		ts.Check(w.grant(len(setpriv)))
 	}
 	ts.Check(w.writeRT())
 }
@@ -65,8 +66,8 @@ const grantRanges = `mount --make-rprivate / && for f in passwd group subuid sub
 	mount --bind "$0/$f" /etc/$f || exit 1
 done; exec "$@"`
 
-// grant gives the user a name and ranges of ids.
-func (w *world) grant() error {
+// grant gives the user a name and ranges of ids. It comes before the last words of the prefix.
+func (w *world) grant(last int) error {
 	dir := filepath.Join(w.work, ".etc")
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return err
@@ -88,11 +89,12 @@ func (w *world) grant() error {
 			return err
 		}
 	}
-	w.prefix = append([]string{"unshare", "-m", "sh", "-c", grantRanges, dir}, w.prefix...)
+	last = len(w.prefix) - last
+	w.prefix = slices.Concat(w.prefix[:last], []string{"unshare", "-m", "sh", "-c", grantRanges, dir}, w.prefix[last:])
 	return nil
 }
 
-// cmdVia puts a command before the runtime that runs it, after the one of user: via unshare --map-root-user.
+// cmdVia puts a command before the runtime that runs it, after those of user and via before it: via unshare -r.
 func cmdVia(ts *testscript.TestScript, _ bool, args []string) {
 	w := worldOf(ts)
 	w.prefix = slices.Concat(w.prefix, args)
