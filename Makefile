@@ -16,7 +16,7 @@ SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_te
 ARGS    ?=
 
 .DELETE_ON_ERROR:
-.PHONY: all run test conformance lint bench install uninstall clean help FORCE
+.PHONY: all run test conformance cve lint bench install uninstall clean help FORCE
 
 all: vsrun ## build ./vsrun, static
 
@@ -74,3 +74,7 @@ help: ## this list
 conformance: vsrun ## run the OCI validation suite alone, and print its table (RUNTIME=runc compares)
 	@contrib/need unshare
 	@cd tests/conformance && go test -count=1 -timeout 30m -run TestSuite $(ARGS) -table
+
+cve: vsrun ## try the known attacks on OCI runtimes, and print a table (RUNTIME=runc tries another runtime)
+	@contrib/need busybox unshare
+	@cd tests/cve && go test -count=1 -timeout 15m $(ARGS) -table

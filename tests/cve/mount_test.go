@@ -14,7 +14,7 @@ func TestRootfsLinks(t *testing.T) {
 	for _, c := range []struct{ id, dir, bites string }{
 		{"2019-19921", "proc", "none here"},
 		{"2019-19921", "sys", "none here"},
-		{"2026-41579", "dev", "none here"},
+		{"2026-41579", "dev", "runc 1.1.5, crun 1.8.1"},
 		{"2026-47766", "dev without a mount", "runc 1.1.5, crun 1.8.1"},
 	} {
 		for _, how := range []string{"absolute", "relative"} {
@@ -55,7 +55,7 @@ func TestMountTargets(t *testing.T) {
 }
 
 func TestMountInProc(t *testing.T) {
-	p := attack(t, "2015-3631", "mounts in /proc", "none here")
+	p := attack(t, "2015-3631", "mounts in /proc", "runc 1.1.5, crun 1.8.1")
 	p.check(os.MkdirAll(p.path("fake", "sys", "net", "ipv4"), 0o755))
 	for _, d := range []string{"/proc/sys/net", "/proc/self", "/proc/1/attr", "/proc/self/attr"} {
 		p.bundle("c", `mounts+={"destination":"`+d+`","type":"tmpfs","source":"tmpfs"}`)
