@@ -65,9 +65,11 @@ func TestInheritable(t *testing.T) {
 	p.remove(id)
 }
 
+// An id must never be able to name anything but the folder of the test: delete of a runtime that believes it removes what
+// it names, as crun 1.8.1 does. So "/", "." and ".." are not tried.
 func TestIDs(t *testing.T) {
 	p := attack(t, "ids", "container ids that are paths", "crun 1.8.1 (delete)")
-	for _, id := range []string{"../victim", "..", ".", "a/b", "/", "../../victim/x", "a/../../victim"} {
+	for _, id := range []string{"../victim", "a/../../victim"} {
 		if res := p.try("create", "-b", p.path("b"), id); res.Code == 0 {
 			p.falls("id %q is taken", id)
 			_, _ = rt.Run(p.call("delete", "--force", id))
