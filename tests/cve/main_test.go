@@ -44,6 +44,10 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) (int, error) {
+	if !*table {
+		skip = "is run by `make cve`: the attacks run as root, and a runtime that falls for one lets it at this machine"
+		return m.Run(), nil
+	}
 	if os.Geteuid() != 0 {
 		skip = "needs root: real containers with namespaces, mounts and cgroups"
 		return m.Run(), nil
