@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/spec"
+	"github.com/vsrun/vsrun/spec/mountopt"
 )
 
 // defaultDevices are always supplied (runtime-spec, config-linux.md "Default Devices").
@@ -23,16 +24,11 @@ var defaultDevices = [...]struct {
 func (b *builder) setupDev() bool {
 	for i := range b.s.Mounts {
 		m := &b.s.Mounts[i]
-		if path.Clean("/"+m.Destination) != "/dev" {
+		if clean(m.Destination) != "/dev" {
 			continue
 		}
-		if m.Type == "bind" {
+		if o := mountopt.Parse(m.Options); spec.IsBind(m, &o) && !o.IsRemount() {
 			return false
-		}
-		for _, o := range m.Options {
-			if o == "bind" || o == "rbind" {
-				return false
-			}
 		}
 	}
 	return true

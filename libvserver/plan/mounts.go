@@ -67,6 +67,10 @@ func (b *builder) superIgnored(at Origin, s *Mount) {
 // remount changes a mount that is there, its flags and, but with option bind, its filesystem. What is not named stays as
 // it is, read-only is the mount's alone: its filesystem may be the host's.
 func (b *builder) remount(s *Mount, bind bool, o *mountopt.Options) {
+	if s.Target == "/dev" && s.Set&unix.MOUNT_ATTR_RDONLY != 0 {
+		s.DelayReadonly = true // it is still to be filled
+		s.Set &^= unix.MOUNT_ATTR_RDONLY
+	}
 	if s.CopyUp {
 		b.fault(string(s.Origin)+".options", "tmpcopyup can only be given to a new mount")
 	}

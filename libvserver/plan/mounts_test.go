@@ -37,6 +37,8 @@ func TestMountSteps(t *testing.T) {
 		{`{"destination":"/a","source":"s","options":["bind","sync","lazytime"]}`, []string{"bind /bundle/s on /a"}, 1},
 		{`{"destination":"/a","type":"tmpfs","options":["remount","sync","nolazytime","size=2m","rexec"]}`,
 			[]string{"remount on /a (rexec,sync,nolazytime,size=2m)"}, 0},
+		{`{"destination":"/dev","type":"tmpfs"},{"destination":"/dev","type":"none","options":["bind","remount","ro","noexec"]}`,
+			[]string{"mount tmpfs on /dev", "remount on /dev (noexec)", "make the mount on /dev read-only"}, 0},
 		{`{"destination":"/a","type":"none","options":["bind","remount","ro","sync"]}`, []string{"remount on /a (ro)"}, 1},
 		{`{"destination":"/a","source":"/link","options":["bind","copy-symlink"]}`, []string{"link /a to to/there"}, 0},
 		{`{"destination":"/a","source":"/file.x","options":["bind","copy-symlink"]}`, []string{"bind /file.x on /a"}, 0},
