@@ -31,10 +31,13 @@ type outerMount struct {
 // kept are the attributes that are put back after a restore.
 const kept = unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSYMFOLLOW
 
-// outerMounts takes them from a plan. For sources that restore has to make, dir is where it will.
+// outerMounts takes them from a plan. dir is where restore makes sources that CRIU can't take as they are: those whose ids
+// are to be mapped, and for a container in a user namespace, whose root may not reach them by their path, all.
 func outerMounts(p *plan.Plan, dir string) (list []outerMount) {
+	all := p.Clone.Has(unix.CLONE_NEWUSER) || p.Clone.Joins(unix.CLONE_NEWUSER)
 	for _, s := range p.Steps {
 		m := outerMount{at: s.At()}
+		made := false
 		switch s := s.(type) {
 		case plan.Mount:
 			if s.Kind != plan.MountBind {
@@ -42,6 +45,7 @@ func outerMounts(p *plan.Plan, dir string) (list []outerMount) {
 			}
 			m.target, m.source, m.deep, m.idmap = s.Target, s.Source, s.Recursive, s.IDMap
 			m.flags, m.allDeep = s.Set&kept, s.RecSet&kept
+			made = all || m.idmap != nil
 		case plan.Device:
 			m.target, m.source = s.Path, s.Path
 		case plan.MaskPath:
@@ -52,7 +56,7 @@ func outerMounts(p *plan.Plan, dir string) (list []outerMount) {
 		default:
 			continue
 		}
-		if m.from = m.source; m.idmap != nil {
+		if m.from = m.source; made {
 			m.from = path.Join(dir, "source"+itoa(len(list)))
 		}
 		list = append(list, m)

@@ -152,13 +152,14 @@ func (s *restoration) restore(path string) (err error) {
 	return err
 }
 
-// private is a directory with things that only CRIU sees: the root filesystem, and what else of the host's it gets in
-// another form. It asks for a root that is a mount below a directory that nothing covers.
-func (s *restoration) private() string { return filepath.Join(s.dir.Path(), "criu") }
+// privateDir is a directory with things that only CRIU sees: the root filesystem, and what else of the host's it gets in
+// another form. It asks for a root that is a mount below a directory that nothing covers. Partly it works as the
+// container's root, so everybody may pass. To the host the directory is always empty.
+const privateDir = "/run/vsrun-criu"
 
 // begin starts CRIU, in a mount namespace of its own: nothing of what is mounted for it is left, whatever happens.
 func (s *restoration) begin(opt *criu.Options, o *proto.Options) (c *criu.Session, err error) {
-	if err := os.Mkdir(s.private(), 0o700); err != nil {
+	if err := os.Mkdir(privateDir, 0o755); err != nil && !errors.Is(err, os.ErrExist) {
 		return nil, err
 	}
 	done := make(chan struct{})
@@ -190,10 +191,10 @@ func (s *restoration) prepareMounts(o *proto.Options) error {
 	if err != nil {
 		return err
 	}
-	if err := unix.Mount("tmpfs", s.private(), "tmpfs", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755"); err != nil {
-		return fmt.Errorf("mount tmpfs on %s: %w", s.private(), err)
+	if err := unix.Mount("tmpfs", privateDir, "tmpfs", unix.MS_NODEV|unix.MS_NOSUID|unix.MS_NOEXEC, "mode=755"); err != nil {
+		return fmt.Errorf("mount tmpfs on %s: %w", privateDir, err)
 	}
-	o.Root = filepath.Join(s.private(), "root")
+	o.Root = filepath.Join(privateDir, "root")
 	if err := os.Mkdir(o.Root, 0o755); err != nil {
 		return err
 	}
@@ -201,11 +202,14 @@ func (s *restoration) prepareMounts(o *proto.Options) error {
 		return fmt.Errorf("root.path: bind %s: %w", s.plan.Rootfs, err)
 	}
 	for i := range s.outer {
-		if m := &s.outer[i]; m.idmap != nil {
+		if m := &s.outer[i]; m.from != m.source {
 			if err := bindMapped(m.source, m.from, m.deep, m.idmap); err != nil {
 				return fmt.Errorf("%s: %w", m.at, err)
 			}
 		}
+	}
+	if err := bindMapped(s.notifyPath(), filepath.Join(privateDir, notifyDir), false, nil); err != nil {
+		return err
 	}
 	if err := s.dirs.open(); err != nil {
 		return err
@@ -232,7 +236,7 @@ func (s *restoration) shareImages() error {
 			return err
 		}
 	}
-	to := filepath.Join(s.private(), "images")
+	to := filepath.Join(privateDir, "images")
 	if err := bindMapped(s.dirs.images, to, false, ids); err != nil {
 		return err
 	}
@@ -241,6 +245,8 @@ func (s *restoration) shareImages() error {
 	s.dirs.imagesFD, err = openDirectory(to)
 	return err
 }
+
+func (s *restoration) notifyPath() string { return filepath.Join(s.dir.Path(), notifyDir) }
 
 // mapsRoot maps the host's root to a container's.
 func mapsRoot(maps []plan.IDMap) []plan.IDMap {
@@ -252,7 +258,7 @@ func mapsRoot(maps []plan.IDMap) []plan.IDMap {
 	return nil
 }
 
-// bindMapped mounts what is at from on a new file or directory to, with mapped ids.
+// bindMapped mounts what is at from on a new file or directory to, with mapped ids unless they are nil.
 func bindMapped(from, to string, deep bool, ids *plan.MountIDMap) error {
 	flags := uint(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
 	if deep {
@@ -263,8 +269,10 @@ func bindMapped(from, to string, deep bool, ids *plan.MountIDMap) error {
 		return fmt.Errorf("open_tree %s: %w", from, err)
 	}
 	defer unix.Close(fd)
-	if err := launch.IDMap(fd, ids); err != nil {
-		return err
+	if ids != nil {
+		if err := launch.IDMap(fd, ids); err != nil {
+			return err
+		}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
@@ -344,7 +352,7 @@ func (s *restoration) describe(o *proto.Options) (extra []int, err error) {
 	o.EvasiveDevices, o.RstSibling = true, true
 	o.TCPClose, o.LSMProfile, o.LSMMountContext = s.o.TCPClose, s.o.LSMProfile, s.o.LSMMountContext
 	o.ConfigFile = criuConfig(s.rec)
-	s.outer = outerMounts(s.plan, s.private())
+	s.outer = outerMounts(s.plan, privateDir)
 	root, err := unix.Open(s.plan.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("root.path: %w", &os.PathError{Op: "open", Path: s.plan.Rootfs, Err: err})
@@ -357,7 +365,7 @@ func (s *restoration) describe(o *proto.Options) (extra []int, err error) {
 	if err := s.makeNotifyDir(); err != nil {
 		return nil, err
 	}
-	o.ExtMnt = append(o.ExtMnt, proto.Pair{Key: "/run/" + notifyDir, Val: filepath.Join(s.dir.Path(), notifyDir)})
+	o.ExtMnt = append(o.ExtMnt, proto.Pair{Key: "/run/" + notifyDir, Val: filepath.Join(privateDir, notifyDir)})
 	if o.InheritFD, err = inherited(s.dirs.images); err != nil {
 		return nil, err
 	}

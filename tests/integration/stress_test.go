@@ -29,7 +29,7 @@ type place struct {
 func newPlace(t *testing.T, edits ...string) *place {
 	t.Helper()
 	needRuntime(t)
-	p := &place{t: t, tag: newTag(strings.ToLower(t.Name())), dir: t.TempDir()}
+	p := &place{t: t, tag: newTag(strings.ToLower(plain(t.Name()))), dir: t.TempDir()}
 	p.root = filepath.Join(p.dir, "root")
 	p.env = []string{"PATH=" + os.Getenv("PATH"), harness.TagEnv + "=" + p.tag}
 	edits = append([]string{`process.env+="` + harness.TagEnv + "=" + p.tag + `"`}, edits...)
@@ -38,6 +38,16 @@ func newPlace(t *testing.T, edits ...string) *place {
 	}
 	t.Cleanup(func() { harness.Purge(p.tag, p.dir) })
 	return p
+}
+
+// plain is a name without what an id can't hold.
+func plain(name string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune("/' ", r) {
+			return '-'
+		}
+		return r
+	}, name)
 }
 
 func (p *place) bundle() string { return filepath.Join(p.dir, "bundle") }

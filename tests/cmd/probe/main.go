@@ -9,6 +9,9 @@
 //	probe syscall NR [ARG...]  make a system call and print its result
 //	probe thread NR            the same on two threads, one after the other
 //	probe alloc MIB            allocate and touch memory
+//	probe hold MIB FILE        hold memory; count in FILE, a line a step, and look at all of the memory at every step
+//	probe lock FILE PROGRAM... run a program with a lock on a file
+//	probe echo PORT            send every line back that comes on a TCP connection, with its number
 //	probe notify TEXT          send TEXT to $NOTIFY_SOCKET
 //	probe write FD TEXT        write TEXT to a file descriptor
 //	probe keys                 the description of the session keyring
@@ -72,6 +75,9 @@ var actions = map[string]func([]string) error{
 	"syscall": rawSyscall,
 	"thread":  threadSyscall,
 	"alloc":   alloc,
+	"hold":    hold,
+	"lock":    lock,
+	"echo":    echo,
 	"notify":  notify,
 	"write":   write,
 	"keys":    keys,
