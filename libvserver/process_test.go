@@ -37,8 +37,11 @@ func TestParseProcessStat(t *testing.T) {
 }
 
 func TestReadProcess(t *testing.T) {
-	cmd := exec.Command("sleep", "100", "a b")
+	cmd := exec.Command("sh", "-c", "read x", "a b")
 	cmd.Args[0] = "a\tname"
+	if _, err := cmd.StdinPipe(); err != nil { // which stays open, and empty
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -51,7 +54,7 @@ func TestReadProcess(t *testing.T) {
 		}
 		time.Sleep(time.Millisecond)
 	}
-	if !ok || p.Command != "a\tname 100 a b" || p.PPID != os.Getpid() || p.UID != uint32(os.Geteuid()) || p.NSPID == 0 {
+	if !ok || p.Command != "a\tname -c read x a b" || p.PPID != os.Getpid() || p.UID != uint32(os.Geteuid()) || p.NSPID == 0 {
 		t.Errorf("%+v", p)
 	}
 	if age := time.Since(p.Start); age < -time.Second || age > time.Minute {
