@@ -75,7 +75,8 @@ func (r *Runtime) Checkpoint(o *CheckpointOptions) error {
 	switch status, _ := r.status(c.rec); status {
 	case specs.StateRunning, state.Paused:
 	default:
-		return fmt.Errorf("Container cannot be checkpointed in %s state", status) //lint:ignore ST1005 runc's words
+		//lint:ignore ST1005 runc's words
+		return fmt.Errorf("Container cannot be checkpointed in %s state", status)
 	}
 	if os.Geteuid() != 0 || host.InUserNamespace() {
 		log.Warnf("vsrun checkpoint is untested with rootless containers")
