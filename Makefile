@@ -16,7 +16,7 @@ SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_te
 ARGS    ?=
 
 .DELETE_ON_ERROR:
-.PHONY: all run test conformance cve lint bench install uninstall clean help FORCE
+.PHONY: all run test test-engines conformance cve lint bench install uninstall clean help FORCE
 
 all: vsrun ## build ./vsrun, static
 
@@ -42,7 +42,7 @@ test: vsrun ## run all tests: unit, golden and integration (RUNTIME=runc tests a
 lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
 	@contrib/need go
 	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$bad" || { echo "gofmt: $$bad" >&2; exit 1; }
-	@for f in contrib/need contrib/demo .ci/run; do sh -n $$f || exit 1; done
+	@for f in contrib/need contrib/demo .ci/run tests/engines/*.sh; do sh -n $$f || exit 1; done
 	go vet -tags $(TAGS) ./...
 	go run $(STATICCHECK) -tags $(TAGS) ./...
 	cd tests/conformance && go vet ./... && go run $(STATICCHECK) ./...
@@ -69,7 +69,7 @@ clean: ## remove what was built
 	rm -rf tests/conformance/bin
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-10s %s\n' "$$t" "$$d"; done
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
 
 conformance: vsrun ## run the OCI validation suite alone, and print its table (RUNTIME=runc compares)
 	@contrib/need unshare
@@ -78,3 +78,6 @@ conformance: vsrun ## run the OCI validation suite alone, and print its table (R
 cve: vsrun ## try the known attacks on OCI runtimes, and print a table (RUNTIME=runc tries another runtime)
 	@contrib/need busybox unshare
 	@cd tests/cve && go test -count=1 -timeout 15m $(ARGS) -table
+
+test-engines: vsrun ## real Podman, containerd and Docker, those that are installed (RUNTIME=runc compares; ENGINES=podman)
+	@RUNTIME=$${RUNTIME:-./vsrun} tests/engines/run.sh $(ENGINES)

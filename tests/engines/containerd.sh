@@ -1,0 +1,109 @@
+#!/bin/sh
+# containerd with RUNTIME, by ctr and by a small CRI client, with a daemon of its own.
+. "$(dirname "$0")/lib.sh"
+command -v containerd >/dev/null || none "containerd is not installed"
+command -v ctr >/dev/null || none "ctr is not installed"
+cgroup=vsrun-engines-containerd
+cleanup() {
+	if [ -S "$dir/sock" ]; then
+		for ns in default k8s.io; do
+			for c in $(ctr -a "$dir/sock" -n $ns task ls -q 2>/dev/null); do ctr -a "$dir/sock" -n $ns task rm -f "$c" >/dev/null 2>&1; done
+			for c in $(ctr -a "$dir/sock" -n $ns container ls -q 2>/dev/null); do ctr -a "$dir/sock" -n $ns container rm "$c" >/dev/null 2>&1; done
+		done
+	fi
+	stop_pid "$dir/pid"
+	ip link del vsrunengines0 2>/dev/null
+}
+scratch
+version=$(containerd --version | sed 's/.* v\{0,1\}\([0-9]*\)\.[0-9].*/\1/')
+[ "$version" = 1 ] && { cri=io.containerd.grpc.v1.cri format=2; } || { cri=io.containerd.cri.v1.runtime format=3; }
+cat >"$dir/config.toml" <<CONF
+version = $format
+root = "$dir/root"
+state = "$dir/state"
+[grpc]
+  address = "$dir/sock"
+[plugins."$cri"]
+  $([ $format = 2 ] && echo "sandbox_image = \"$image\"")
+  restrict_oom_score_adj = true
+[plugins."$cri".cni]
+  bin_dir = "/usr/lib/cni"
+  conf_dir = "$dir/cni"
+[plugins."$cri".containerd]
+  default_runtime_name = "under-test"
+[plugins."$cri".containerd.runtimes.under-test]
+  runtime_type = "io.containerd.runc.v2"
+  [plugins."$cri".containerd.runtimes.under-test.options]
+    BinaryName = "$RUNTIME"
+CONF
+[ $format = 3 ] && printf '[plugins."io.containerd.cri.v1.images".pinned_images]\n  sandbox = "%s"\n' "$image" >>"$dir/config.toml"
+mkdir "$dir/cni" "$dir/logs" "$dir/bin"
+cat >"$dir/cni/10-bridge.conflist" <<CONF
+{"cniVersion":"0.4.0","name":"vsrun-engines","plugins":[{"type":"bridge","bridge":"vsrunengines0","isGateway":true,
+"ipam":{"type":"host-local","dataDir":"$dir/ipam","ranges":[[{"subnet":"10.99.97.0/24"}]]}}]}
+CONF
+containerd -c "$dir/config.toml" >"$dir/log" 2>&1 &
+echo $! >"$dir/pid"
+await ctr -a "$dir/sock" version || { bad daemon "$(tail -3 "$dir/log")"; result; exit; }
+ctr -a "$dir/sock" image import "$dir/image.tar" >/dev/null || { bad import "ctr image import failed"; result; exit; }
+printf '#!/bin/sh\nexec ctr -a %s/sock "$@"\n' "$dir" >"$dir/bin/c"
+printf '#!/bin/sh\nexec ctr -a %s/sock run --runc-binary %s --cgroup /%s/$$ "$@"\n' "$dir" "$RUNTIME" "$cgroup" >"$dir/bin/run"
+printf '#!/bin/sh\nexec script -qec "$1" /dev/null\n' >"$dir/bin/pty"
+chmod +x "$dir"/bin/*
+PATH=$dir/bin:$PATH
+i=$image
+
+check 'run' 0 '^hello$' run --rm $i a echo hello
+check 'exit 5' 5 '' run --rm $i a sh -c 'exit 5'
+check 'not in PATH' 1 'executable file not found in' run --rm $i a nosuch
+check 'no file' 1 'no such file' run --rm $i a /nosuch
+check 'no program' 1 'permission denied' run --rm $i a /etc/noexec
+check 'terminal' 4 '/dev/pts/0$' pty "run --rm -t $i a sh -c 'tty; exit 4'"
+check 'env, cwd' 0 '^value /tmp$' run --rm --env KEY=value --cwd /tmp $i a sh -c 'echo $KEY $PWD'
+check 'read-only' 1 'Read-only' run --rm --read-only $i a touch /x
+check 'privileged' 0 'CapEff' run --rm --privileged $i a grep CapEff /proc/self/status
+check 'capabilities' 0 'CapEff:.00000000a82425fa' run --rm --cap-add CAP_SYS_ADMIN --cap-drop CAP_CHOWN $i a grep CapEff /proc/self/status
+check 'seccomp' 1 'Operation not supported' run --rm --seccomp --seccomp-profile "$dir/seccomp.json" $i a mkdir /x
+check 'mount' 0 '^content$' run --rm --mount "type=bind,src=$dir/vol,dst=/v,options=rbind:ro" $i a cat /v/file
+check 'host network' 0 ' lo:' run --rm --net-host $i a ip -o link
+check 'user namespace' 0 '100000 +65536' run --rm --uidmap 0:100000:65536 --gidmap 0:100000:65536 $i a cat /proc/self/uid_map
+has_controller memory && check 'out of memory' 137 '' run --rm --memory-limit 16777216 $i a dd if=/dev/zero of=/dev/null bs=100M count=1
+check 'detached' 0 '' run -d --pid-file "$dir/init.pid" $i l sh -c 'trap "exit 9" TERM; while :; do sleep 0.1; done'
+check 'pid file' 0 '^[1-9][0-9]*$' cat "$dir/init.pid"
+check 'running' 0 '^l .*RUNNING' c task ls
+check 'exec' 0 '^hello$' c task exec --exec-id e l echo hello
+check 'exec exit 6' 6 '' c task exec --exec-id e l sh -c 'exit 6'
+check 'exec of nothing' 1 'executable file not found in' c task exec --exec-id e l nosuch
+check 'exec terminal' 3 '/dev/pts/0$' pty "c task exec -t --exec-id e l sh -c 'tty; exit 3'"
+check 'exec detached' 0 '' c task exec -d --exec-id d l sleep 1000
+check 'ps' 0 "^$(cat "$dir/init.pid") " c task ps l
+check 'metrics' 0 'pids.current' c task metrics l
+check 'pause' 0 '' c task pause l
+check 'paused' 0 '^l .*PAUSED' c task ls
+check 'exec while paused' 1 'paused' c task exec --exec-id e l true
+check 'resume' 0 '' c task resume l
+check 'rm of a running one' 1 'must be stopped' c task rm l
+check 'kill of an exec' 0 '' c task kill --exec-id d -s KILL l
+check 'kill' 0 '' c task kill -s TERM l
+await sh -c 'c task ls | grep -q "^l .*STOPPED"'
+check 'stopped' 0 '^l .*STOPPED' c task ls
+check 'kill of a dead one' 1 'already finished|not found' c task kill -s TERM l
+check 'rm' 0 'exit code 9' c task rm l
+check 'container rm' 0 '' c container rm l
+check 'rm -f' 0 '' sh -c "run -d $i f sleep 1000 && c task rm -f f 2>/dev/null; c container rm f"
+check 'nothing is left' 0 '!.' sh -c 'c task ls -q; c container ls -q'
+
+if ! command -v go >/dev/null; then
+	skip cri "needs Go"
+elif [ ! -x /usr/lib/cni/bridge ] || [ ! -x /usr/lib/cni/host-local ]; then
+	skip cri "needs the CNI plugins (containernetworking-plugins)"
+elif ! (cd "$here/cri" && go build -o "$dir/cri" .); then
+	bad cri "the client cannot be built"
+else
+	ctr -a "$dir/sock" -n k8s.io image import "$dir/image.tar" >/dev/null
+	timeout 240 "$dir/cri" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "/$cgroup" >"$dir/cri.out" 2>&1 ||
+		grep -q FAIL "$dir/cri.out" || echo "FAIL the client: $(tail -1 "$dir/cri.out")" >>"$dir/cri.out"
+	sed "s,^\(ok\|FAIL\) ,\1 $engine/cri/," "$dir/cri.out"
+	passed=$((passed + $(grep -c '^ok' "$dir/cri.out"))) failed=$((failed + $(grep -c '^FAIL' "$dir/cri.out")))
+fi
+result

@@ -1,0 +1,92 @@
+# What the scripts of the engines share. Sourced by them; $dir is their scratch directory, $RUNTIME the runtime.
+set -u
+here=$(cd "$(dirname "$0")" && pwd)
+RUNTIME=${RUNTIME:-$here/../../vsrun}
+RUNTIME=$(command -v "$RUNTIME") || { echo "FAIL no runtime: build ./vsrun, or set RUNTIME" >&2; exit 1; }
+RUNTIME=$(realpath -s "$RUNTIME")
+passed=0 failed=0 skipped=0 engine=$(basename "$0" .sh) image=localhost/vsrun-test:latest
+
+ok() { passed=$((passed + 1)); echo "ok $engine/$1"; }
+bad() { failed=$((failed + 1)); printf 'FAIL %s/%s: %s\n' "$engine" "$1" "$2"; }
+skip() { skipped=$((skipped + 1)); echo "skip $engine/$1: $2"; }
+result() { echo "$engine: $passed passed, $failed failed, $skipped skipped" >&2; [ "$failed" = 0 ]; }
+none() { skip all "$1"; result; exit; }
+
+# check NAME CODE REGEX COMMAND...: the command's exit code (one of those given) and what stands in its output (both streams). ! before the
+# regex: it must not stand there.
+check() {
+	name=$1 code=$2 regex=$3
+	shift 3
+	# The output goes through a file: what a command leaves behind it may hold a pipe open.
+	timeout -k 5 60 "$@" >"$dir/out" 2>&1 </dev/null
+	got=$?
+	out=$(tr -d '\000\r' <"$dir/out")
+	case " $code " in
+	*" $got "*) ;;
+	*) bad "$name" "exit code $got, want $code: $out" && return ;;
+	esac
+	case $regex in
+	'!'*) printf '%s\n' "$out" | grep -qE -- "${regex#!}" && { bad "$name" "${regex#!} is in: $out"; return; } ;;
+	*) printf '%s\n' "$out" | grep -qE -- "$regex" || { bad "$name" "no $regex in: $out"; return; } ;;
+	esac
+	ok "$name"
+}
+
+# pty COMMAND: runs a shell line on a terminal of its own.
+pty() { script -qec "$1" /dev/null; }
+
+# await COMMAND: waits for it to succeed, five seconds at most.
+await() {
+	for _ in $(seq 50); do
+		"$@" >/dev/null 2>&1 && return
+		sleep 0.1
+	done
+	return 1
+}
+
+# stop_pid PIDFILE: ends a daemon that this script has started.
+stop_pid() {
+	[ -s "$1" ] || return 0
+	pid=$(cat "$1")
+	kill "$pid" 2>/dev/null
+	for _ in $(seq 100); do
+		kill -0 "$pid" 2>/dev/null || return 0
+		sleep 0.1
+	done
+	kill -KILL "$pid"
+}
+
+# scratch makes $dir, and the image in it; cleanup (a function of the script) runs before it goes.
+scratch() {
+	[ "$(id -u)" = 0 ] || none "needs root"
+	dir=$(mktemp -d "${TMPDIR:-/tmp}/vsrun-engines.XXXXXX")
+	chmod 755 "$dir"
+	trap 'trap - EXIT; cleanup; clear_away' EXIT
+	trap 'exit 130' INT TERM
+	# shellcheck disable=SC2034 # for the scripts
+	before=$(mount_count)
+	sh "$here/image.sh" "$dir" || { bad image "cannot be made"; exit 1; }
+	mkdir "$dir/vol"
+	echo content >"$dir/vol/file"
+	printf '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":95}]}' >"$dir/seccomp.json"
+}
+
+mount_count() { grep -c "$dir" /proc/self/mountinfo; }
+
+clear_away() {
+	awk -v d="$dir/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r m; do umount -l "$m"; done
+	if grep -q "$dir/" /proc/self/mountinfo; then
+		echo "FAIL $engine: mounts are left below $dir: it is not removed" >&2
+		return
+	fi
+	rm -rf --one-file-system "$dir"
+	for top in "/sys/fs/cgroup/$cgroup" /sys/fs/cgroup/*/"$cgroup"; do
+		[ -d "$top" ] && find "$top" -depth -type d -exec rmdir {} + 2>/dev/null
+	done
+	return 0
+}
+
+# v1 tells if memory has a hierarchy of its own. limit PATH-ON-V1 PATH-ON-V2 is the file that shows a limit.
+v1() { [ -d /sys/fs/cgroup/memory ]; }
+limit() { if v1; then echo "/sys/fs/cgroup/$1"; else echo "/sys/fs/cgroup/$2"; fi; }
+has_controller() { [ -d "/sys/fs/cgroup/$1" ] || grep -qw "$1" /sys/fs/cgroup/cgroup.controllers 2>/dev/null; }
