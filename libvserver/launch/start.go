@@ -48,6 +48,13 @@ type Options struct {
 func Begin(pl *plan.Plan, o *Options) (*Process, error) {
 	d := &Descriptors{Listener: o.Listener, Console: o.Console, CgroupTasks: o.CgroupTasks, Close: o.Close}
 	defer d.close()
+	for _, s := range pl.Steps {
+		if _, ok := s.(plan.Dumpable); ok {
+			// The child is to be so from the beginning, for its id maps; a runtime whose binary can't be read is not.
+			_ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0)
+			break
+		}
+	}
 	if err := d.open(pl); err != nil {
 		return nil, err
 	}
