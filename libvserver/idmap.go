@@ -85,7 +85,11 @@ func writeMap(file string, m []plan.IDMap) error {
 	for _, e := range m {
 		b = fmt.Appendf(b, "%d %d %d\n", e.Container, e.Host, e.Size)
 	}
-	return writeFile(file, string(b))
+	err := writeFile(file, string(b))
+	if errors.Is(err, unix.EPERM) {
+		return fmt.Errorf("%w (all host ids must be ones of the runtime's own user namespace, see /proc/self/uid_map and gid_map; for host id 0 it also needs CAP_SETFCAP)", err)
+	}
+	return err
 }
 
 func writeFile(file, data string) error {
