@@ -2,6 +2,7 @@ package launch
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"unsafe"
 
@@ -121,6 +122,10 @@ func (c *compiler) compile(s plan.Step) error {
 	case plan.Await:
 		c.await(s)
 	case plan.JoinNamespace:
+		if s.Flag == unix.CLONE_NEWUSER && os.Geteuid() == 0 {
+			// Root of the namespace, who may be at work already, shall not look into this process before its ids change.
+			c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 0)
+		}
 		c.call(unix.SYS_SETNS, "setns", val(c.d.Namespaces[s.Flag]), val(s.Flag))
 	case plan.NewNamespaces:
 		c.newNamespaces(s)

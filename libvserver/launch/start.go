@@ -303,17 +303,19 @@ func openNamespace(n plan.Namespace) (int, error) {
 		unix.Close(fd)
 		return -1, fmt.Errorf("%s.path: %s is not a %s namespace", n.At(), n.Path, n.Name)
 	}
-	if n.Flag == unix.CLONE_NEWNS && ownMountNamespace(fd) {
-		// The root of everybody in a joined mount namespace changes with the container's.
+	// The root of everybody in a joined mount namespace changes with the container's; and nobody may join the user
+	// namespace that he is in.
+	if n.Flag == unix.CLONE_NEWNS && own(fd, "mnt") || n.Flag == unix.CLONE_NEWUSER && own(fd, "user") {
 		unix.Close(fd)
-		return -1, fmt.Errorf("%s.path: %s is the mount namespace of the runtime itself", n.At(), n.Path)
+		return -1, fmt.Errorf("%s.path: %s is the %s namespace of the runtime itself", n.At(), n.Path, n.Name)
 	}
 	return fd, nil
 }
 
-func ownMountNamespace(fd int) bool {
+// own tells if fd is the runtime's own namespace of that name in /proc/self/ns.
+func own(fd int, name string) bool {
 	var own, other unix.Stat_t
-	return unix.Stat("/proc/self/ns/mnt", &own) == nil && unix.Fstat(fd, &other) == nil && own.Ino == other.Ino && own.Dev == other.Dev
+	return unix.Stat("/proc/self/ns/"+name, &own) == nil && unix.Fstat(fd, &other) == nil && own.Ino == other.Ino && own.Dev == other.Dev
 }
 
 // openSources opens the mount sources that the child, in its user namespace, might not reach.

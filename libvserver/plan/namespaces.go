@@ -82,7 +82,7 @@ func (b *builder) inside() {
 	for i := range c.New {
 		n := &c.New[i]
 		switch n.Flag {
-		case unix.CLONE_NEWUSER, unix.CLONE_NEWCGROUP, unix.CLONE_NEWPID:
+		case unix.CLONE_NEWUSER, unix.CLONE_NEWPID:
 		case unix.CLONE_NEWNS:
 			n.Inside = joined
 		case unix.CLONE_NEWTIME:
@@ -160,7 +160,7 @@ func (b *builder) newNamespaces(kinds uintptr, fork bool) {
 	s := NewNamespaces{Origin: "linux.namespaces", Fork: fork}
 	for i := range b.p.Clone.New {
 		n := &b.p.Clone.New[i]
-		if !n.Inside || n.Flag&kinds == 0 {
+		if !n.Inside || n.Flag&kinds == 0 || n.Flag == unix.CLONE_NEWCGROUP { // which JoinCgroup makes
 			continue
 		}
 		if s.Flags != 0 {

@@ -43,6 +43,13 @@ func host(layout CgroupLayout) *Facts {
 	}
 }
 
+// user makes the facts of a runtime without privileges.
+func user() *Facts {
+	f := host(unified)
+	f.EUID, f.EGID, f.Permitted, f.Unprivileged = 1000, 1000, 0, true
+	return f
+}
+
 var (
 	unified = CgroupLayout{Unified: true}
 	hybrid  = CgroupLayout{Hierarchies: []CgroupHierarchy{
@@ -69,6 +76,10 @@ func TestGolden(t *testing.T) {
 		"default-systemd": {"default", host(unified), Options{ID: "ID", Wait: true, SystemdCgroup: true}},
 		"userns":          {"userns", host(unified), wait},
 		"userns-hybrid":   {"userns", host(hybrid), wait},
+		"pod":             {"pod", host(unified), wait},
+		"pod-rootless":    {"pod", user(), Options{ID: "ID", Wait: true, NoCgroup: true}},
+		"rootless":        {"rootless", user(), Options{ID: "ID", Wait: true, NoCgroup: true}},
+		"rootless-time":   {"rootless-time", user(), Options{ID: "ID", Wait: true, NoCgroup: true}},
 		"full":            {"full", host(unified), Options{ID: "ID", Wait: true, NotifyDir: "/run/vsrun/ID/notify", Env: []string{"NOTIFY_SOCKET=/run/notify/notify.sock"}}},
 		"nomount":         {"nomount", host(unified), wait},
 		"shared":          {"shared", host(unified), wait},
