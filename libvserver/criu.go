@@ -35,6 +35,8 @@ const (
 	criuFreezeV2 = 31400
 	criuPidNS    = 31500 // pid namespaces of others, the notification status-ready
 	criuLSM      = 31600
+	// It may be an earlier one that restores no_new_privs; 3.17 does not.
+	criuNoNewPrivs = 40000
 )
 
 // check rejects values that CRIU would not understand.

@@ -37,7 +37,10 @@ type restoration struct {
 	dirs  *criuDirs
 	notes *notes // what CRIU says outside of its log, if its standard error is not the container's
 	outer []outerMount
-	done  bool // CRIU has made the container and let it go
+	// noNewPrivs: CRIU is to have no_new_privs, which what it restores inherits.
+	noNewPrivs bool
+	netns      int  // that it joins, 0 for none
+	done       bool // CRIU has made the container and let it go
 }
 
 // Restore makes a container of the images that Checkpoint has left. Otherwise it is Run.
@@ -138,6 +141,9 @@ func (s *restoration) restore(path string) (err error) {
 		opt.Stdio = [3]int{-1, -1, s.notes.fd}
 	}
 	s.dirs.fresh()
+	if err := s.noNewPrivileges(path); err != nil {
+		return err
+	}
 	c, err := s.begin(opt, &q.Options)
 	if err != nil {
 		return err
@@ -166,9 +172,16 @@ func (s *restoration) begin(opt *criu.Options, o *proto.Options) (c *criu.Sessio
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // the thread ends with the goroutine
-		if err = s.prepareMounts(o); err == nil {
-			c, err = criu.Start(opt)
+		if err = s.prepareMounts(o); err != nil {
+			return
 		}
+		if s.noNewPrivs {
+			if err = unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+				err = os.NewSyscallError("prctl(PR_SET_NO_NEW_PRIVS)", err)
+				return
+			}
+		}
+		c, err = criu.Start(opt)
 	}()
 	<-done
 	return c, err
@@ -292,6 +305,21 @@ func bindMapped(from, to string, deep bool, ids *plan.MountIDMap) error {
 	return nil
 }
 
+// noNewPrivileges finds out if CRIU can be left to restore no_new_privs. Version 3.17 forgets it.
+func (s *restoration) noNewPrivileges(path string) error {
+	if p := s.bundle.Spec.Process; p == nil || !p.NoNewPrivileges {
+		return nil
+	}
+	c, err := criu.Start(&criu.Options{Path: path, Stdio: [3]int{-1, -1, -1}})
+	if err != nil {
+		return err
+	}
+	version, err := criuVersion(c)
+	_ = c.Close()
+	s.noNewPrivs = version < criuNoNewPrivs
+	return err
+}
+
 // carryOut has CRIU restore.
 func (s *restoration) carryOut(c *criu.Session, q *proto.Request) error {
 	if s.cg.NeedsPid() {
@@ -381,6 +409,9 @@ func (s *restoration) namespaces(o *proto.Options) (extra []int, err error) {
 			if err != nil {
 				return extra, fmt.Errorf("%s.path: %w", n.At(), &os.PathError{Op: "open", Path: n.Path, Err: err})
 			}
+			if n.Flag == unix.CLONE_NEWNET {
+				s.netns = fd
+			}
 			o.InheritFD = append(o.InheritFD, proto.InheritFD{Key: key, FD: criu.FirstExtra + len(extra)})
 			extra = append(extra, fd)
 		case n.Flag == unix.CLONE_NEWCGROUP:
@@ -408,6 +439,10 @@ func (s *restoration) notified(n *criu.Notification) error {
 		return s.environment(n.PID)
 	case "orphan-pts-master":
 		return s.console(n.FD)
+	case "network-unlock":
+		if s.netns > 0 {
+			unlockAgain(s.netns)
+		}
 	case "post-restore":
 		return s.restored(n.PID)
 	}

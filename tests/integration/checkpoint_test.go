@@ -228,10 +228,21 @@ func TestCheckpointKeeps(t *testing.T) {
 				`mounts+={"destination":"/count","type":"bind","source":"`+c.file+`","options":["bind"]}`); err != nil {
 				t.Fatal(err)
 			}
-			c.run()
+			noIDMap := func(res harness.Result) {
+				t.Helper()
+				switch {
+				case strings.Contains(res.Stderr, "does not support id-mapped mounts"):
+					_ = c.try("delete", "--force", c.tag)
+					t.Skip("needs a filesystem that can map ids: ", res.Stderr)
+				case res.Code != 0:
+					t.Fatal(res.Stderr)
+				}
+			}
+			noIDMap(c.try("run", "-d", "-b", c.bundle(), c.tag))
+			c.goesOn(3)
 			before := c.facts()
 			c.checkpoint()
-			c.restore()
+			noIDMap(c.try("restore", "-d", "-b", c.bundle(), "--image-path", c.images, c.tag))
 			c.goesOn(3)
 			after := c.facts()
 			for what, want := range before {
