@@ -39,7 +39,7 @@ check 'exit 126, a directory' 126 'permission denied|is a directory' run $i /etc
 check 'exit 127, not in PATH' 127 'executable file not found in' run $i nosuch
 check 'exit 127, no file' 127 'no such file' run $i /nosuch
 check 'a directory over a file' 125 'Are you trying to mount a directory onto a file' run -v "$dir/vol:/etc/noexec" $i true
-check 'terminal' 7 '/dev/pts/0$' pty "run -it $i sh -c 'tty; exit 7'"
+check 'terminal' 7 '/dev/pts/0$' pty "run -it $i sh -c 'tty; sleep 0.3; exit 7'"
 check 'stdin' 0 '^hello$' sh -c "echo hello | run -i $i cat"
 check 'user' 0 'uid=1000\(u\) gid=1000\(u\) groups=.*2000\(extra\)' run -u u $i id
 check 'env, workdir' 0 '^value /new/dir$' run -e KEY=value -w /new/dir $i sh -c 'echo $KEY $PWD'
@@ -67,7 +67,7 @@ check 'exec exit 9' 9 '' docker exec c1 sh -c 'exit 9'
 check 'exec exit 126' 126 'permission denied' docker exec c1 /etc/noexec
 check 'exec exit 127 (Docker 20: 126)' '126 127' 'not found' docker exec c1 nosuch
 check 'exec user, env, workdir' 0 '^1000 value /tmp$' docker exec -u u -e KEY=value -w /tmp c1 sh -c 'echo $(id -u) $KEY $PWD'
-check 'exec terminal' 4 '/dev/pts/0$' pty "docker exec -it c1 sh -c 'tty; exit 4'"
+check 'exec terminal' 4 '/dev/pts/0$' pty "docker exec -it c1 sh -c 'tty; sleep 0.3; exit 4'"
 check 'exec stdin' 0 '^hello$' sh -c 'echo hello | docker exec -i c1 cat'
 check 'top' 0 'sh -c' docker top c1
 check 'stats' 0 '^c1 ' docker stats --no-stream --format '{{.Name}} {{.PIDs}}' c1

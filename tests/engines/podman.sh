@@ -48,7 +48,7 @@ check 'exit 126, no program' 126 'permission denied' run $i /etc/noexec
 check 'exit 126, a directory' 126 'permission denied' run $i /etc
 check 'exit 127, not in PATH' 127 'executable file not found in' run $i nosuch
 check 'exit 127, no file' 127 'no such file' run $i /nosuch
-check 'terminal' 7 '/dev/pts/0$' pty "run -it $i sh -c 'tty; exit 7'"
+check 'terminal' 7 '/dev/pts/0$' pty "run -it $i sh -c 'tty; sleep 0.3; exit 7'"
 check 'stdin' 0 '^hello$' sh -c "echo hello | run -i $i cat"
 check 'user' 0 'uid=1000\(u\) gid=1000\(u\) groups=.*2000\(extra\)' run -u u $i id
 check 'env' 0 '^value /root$' run -e KEY=value $i sh -c 'echo $KEY $HOME'
@@ -93,7 +93,7 @@ check 'exec exit 126' 126 'permission denied' podman exec c1 /etc/noexec
 check 'exec exit 126, a directory' 126 'permission denied' podman exec c1 /etc
 check 'exec exit 127' 127 'not found' podman exec c1 nosuch
 check 'exec user, env, workdir' 0 '^1000 value /tmp$' podman exec -u u -e KEY=value -w /tmp c1 sh -c 'echo $(id -u) $KEY $PWD'
-check 'exec terminal' 4 '/dev/pts/0$' pty "podman exec -it c1 sh -c 'tty; exit 4'"
+check 'exec terminal' 4 '/dev/pts/0$' pty "podman exec -it c1 sh -c 'tty; sleep 0.3; exit 4'"
 check 'exec detached' 0 '' podman exec -d c1 touch /tmp/made
 check 'exec detached has run' 0 '' sh -c 'for i in 1 2 3 4 5 6 7 8 9; do podman exec c1 test -e /tmp/made && exit; sleep 0.2; done; exit 1'
 check 'top' 0 '^1 .*sh -c' podman top c1 pid args
