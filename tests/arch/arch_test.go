@@ -71,7 +71,7 @@ var layers = [][]string{
 	{"libvserver/cli"},
 	{"libvserver"},
 	{"libvserver/launch", "libvserver/doctor"},
-	{"libvserver/plan", "libvserver/state", "libvserver/cgroup", "libvserver/seccomp", "libvserver/console", "libvserver/criu", "hooks"},
+	{"libvserver/plan", "libvserver/state", "libvserver/cgroup", "libvserver/seccomp", "libvserver/console", "libvserver/criu", "libvserver/unify", "hooks"},
 	{"libvserver/host", "libvserver/log", "libvserver/helper"},
 	{"spec"},
 	{"spec/wire"},
