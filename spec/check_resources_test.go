@@ -130,8 +130,9 @@ func TestAnnotations(t *testing.T) {
 	runChecks(t, tests)
 	runWarnings(t, []checkTest{
 		{`annotations["org.linux-vserver.context.xidd"]="5"`, `annotations["org.linux-vserver.context.xidd"]: unknown annotation, ignored (did you mean "org.linux-vserver.context.xid"?)`},
-		{`annotations["org.linux-vserver.foo"]="5"`, `annotations["org.linux-vserver.foo"]: unknown annotation, ignored (known: org.linux-vserver.context.xid)`},
-		{`annotations={"org.linux-vserver.":"","org.linux-vserver.b":""}`, "annotations[\"org.linux-vserver.\"]: unknown annotation, ignored (known: org.linux-vserver.context.xid)\nannotations[\"org.linux-vserver.b\"]: unknown annotation, ignored (known: org.linux-vserver.context.xid)"},
+		{`annotations["org.linux-vserver.foo"]="5"`, `annotations["org.linux-vserver.foo"]: unknown annotation, ignored`},
+		{`annotations={"org.linux-vserver.":"","org.linux-vserver.b":""}`, "annotations[\"org.linux-vserver.\"]: unknown annotation, ignored\nannotations[\"org.linux-vserver.b\"]: unknown annotation, ignored"},
+		{`annotations["org.linux-vserver.context.something"]="5"`, `annotations["org.linux-vserver.context.something"]: unknown annotation, ignored (known: org.linux-vserver.context.xid, org.linux-vserver.context.flags)`},
 	})
 	b, err := Parse(change(t, base, x+`="4711"`), "")
 	if err != nil || b.VServer.XID != 4711 {
