@@ -24,7 +24,7 @@ func TestExtension(t *testing.T) {
 	for in, want := range map[string]Extension{
 		"context.flags=":                                                            {},
 		"context.flags=virt_uptime,HIDE_MOUNT":                                      {Flags: FlagVirtUptime},
-		"context.flags= private  fakeinit lock ":                                   {Flags: FlagPrivate},
+		"context.flags= private  fakeinit lock ":                                    {Flags: FlagPrivate},
 		"context.flags=reboot_kill,hide_vinfo,hideinfo,namespace,hide_netif":        {},
 		"context.flags=sched_prio; sched.fill-rate=7; sched.interval=32":            {Flags: FlagSchedPrio, Sched: Sched{FillRate: 7, Interval: 32}},
 		"sched.fill-rate=7; sched.interval=32; sched.tokens-max=14":                 {Sched: Sched{7, 32, 14}},
