@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"strconv"
 	"strings"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
@@ -43,6 +44,16 @@ func (c *checker) devices(devices []specs.LinuxDevice) {
 		d := &devices[i]
 		c.absolute(at("linux.devices", i, "path"), d.Path)
 		c.known(at("linux.devices", i, "type"), "device type", d.Type, []string{"c", "b", "u", "p"})
+		if d.UID != nil {
+			c.id(at("linux.devices", i, "uid"), *d.UID)
+		}
+		if d.GID != nil {
+			c.id(at("linux.devices", i, "gid"), *d.GID)
+		}
+		// Engines hand on the whole st_mode, with the file's type.
+		if m := d.FileMode; m != nil && *m > 0o177777 {
+			c.faultAt(at("linux.devices", i, "fileMode"), "must not be more than 65535, octal 177777 (got "+strconv.FormatUint(uint64(*m), 10)+")")
+		}
 		if d.Type == "p" {
 			continue // a FIFO has no number
 		}

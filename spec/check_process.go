@@ -1,6 +1,7 @@
 package spec
 
 import (
+	"math"
 	"strconv"
 	"strings"
 
@@ -29,6 +30,11 @@ func (c *checker) process(p *specs.Process) {
 			c.fault("process.consoleSize.width", "must not be more than 65535 (got "+strconv.FormatUint(uint64(p.ConsoleSize.Width), 10)+")")
 		}
 	}
+	c.id(top("process.user.uid"), p.User.UID)
+	c.id(top("process.user.gid"), p.User.GID)
+	for i, gid := range p.User.AdditionalGids {
+		c.id(at("process.user.additionalGids", i, ""), gid)
+	}
 	if u := p.User.Umask; u != nil && *u > 0o777 {
 		c.fault("process.user.umask", "must not be more than 511, octal 777 (got "+strconv.FormatUint(uint64(*u), 10)+")")
 	}
@@ -49,6 +55,14 @@ func (c *checker) process(p *specs.Process) {
 	}
 	c.nul(top("process.apparmorProfile"), p.ApparmorProfile)
 	c.nul(top("process.selinuxLabel"), p.SelinuxLabel)
+}
+
+// id refuses the number that is no user or group: to setresuid(2) and its like
+// it means that nothing is to change, so a process would stay root.
+func (c *checker) id(l loc, id uint32) {
+	if id == math.MaxUint32 {
+		c.faultAt(l, "must be less than 4294967295, which stands for no id")
+	}
 }
 
 // env checks one variable: NAME=VALUE, or nothing could be done with it.

@@ -185,6 +185,12 @@ func TestLimitErrors(t *testing.T) {
 	for _, c := range []struct{ res, err string }{
 		{`{"cpu":{"cpus":"4000"}}`, `linux.resources.cpu.cpus: write "4000" to /sys/fs/cgroup/cpuset/`},
 		{`{"cpu":{"quota":5}}`, `linux.resources.cpu.quota: write "5" to`},
+		{`{"cpu":{"period":1}}`, `linux.resources.cpu.period: write "1" to`},
+		{`{"cpu":{"shares":1}}`, `linux.resources.cpu.shares: 1 is not between`},
+		{`{"cpu":{"realtimePeriod":18446744073709551615}}`, `linux.resources.cpu.realtimePeriod: `},
+		{`{"blockIO":{"weight":1001}}`, `linux.resources.blockIO.weight: 1001 is not between`},
+		{`{"blockIO":{"leafWeight":9}}`, `linux.resources.blockIO.leafWeight: 9 is not between`},
+		{`{"blockIO":{"weightDevice":[{"major":8,"minor":0,"leafWeight":9}]}}`, `linux.resources.blockIO.weightDevice[0].leafWeight: 9 is not between`},
 		{`{"hugepageLimits":[{"pageSize":"3MB","limit":1}]}`, `linux.resources.hugepageLimits[0]: `},
 		{`{"rdma":{"nosuch0":{"hcaHandles":1}}}`, `linux.resources.rdma["nosuch0"]: `},
 		{`{"unified":{"nosuch.max":"1"}}`, `linux.resources.unified`},
