@@ -12,13 +12,18 @@ LDFLAGS = -s -w -X main.version=$(VERSION) -X main.commit=$(COMMIT) -X main.libs
 # The executable's entry point protects the binary before Go starts: see libvserver/guard.
 ENTRY   = $(if $(filter amd64 arm64,$(shell go env GOARCH)),-E github.com/vsrun/vsrun/libvserver/guard.entry)
 HELPER  = libvserver/helper/bin/vsrun-helper
+DOCS    = contrib/man/vsrun.8
+DATE    = $(shell git log -1 --format=%cs 2>/dev/null || date +%F)
+BINDIR  = $(PREFIX)/sbin
+SHARE   = $(DESTDIR)$(PREFIX)/share
+UNITDIR = $(PREFIX)/lib/systemd/system
 SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_test.go' 2>/dev/null)
 ARGS    ?=
 
 .DELETE_ON_ERROR:
-.PHONY: all run test test-engines conformance cve lint bench install uninstall clean help FORCE
+.PHONY: all docs deb run test test-engines conformance cve lint bench install uninstall clean help FORCE
 
-all: vsrun ## build ./vsrun, static
+all: vsrun docs ## build ./vsrun, static, and its manual pages and shell completions
 
 # What needs libseccomp, D-Bus or the cgroups library is a program of its own,
 # embedded in vsrun and started only when needed, so the hot path has none of it.
@@ -29,6 +34,14 @@ $(HELPER): $(wildcard libvserver/helper/cmd/*.go libvserver/cgroup/job/*.go libv
 vsrun: $(HELPER) $(SOURCES) go.mod go.sum Makefile
 	@contrib/need go
 	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS) $(ENTRY)' -o $@ .
+
+docs: $(DOCS)
+
+# Of the same definitions of the commands as the help.
+$(DOCS): $(HELPER) $(filter libvserver/cli/%,$(SOURCES)) $(wildcard contrib/gendocs/*.go)
+	@contrib/need go
+	rm -rf contrib/man contrib/completion
+	GOOS= GOARCH= CGO_ENABLED=0 go run -tags $(TAGS) ./contrib/gendocs contrib $(DATE)
 
 run: vsrun ## show a container's life, from create to delete, as root
 	@contrib/need busybox
@@ -42,7 +55,7 @@ test: vsrun ## run all tests: unit, golden and integration (RUNTIME=runc tests a
 lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
 	@contrib/need go
 	@bad=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$bad" || { echo "gofmt: $$bad" >&2; exit 1; }
-	@for f in contrib/need contrib/demo .ci/run tests/engines/*.sh; do sh -n $$f || exit 1; done
+	@for f in contrib/need contrib/demo contrib/deb/build contrib/deb/p* .ci/run tests/engines/*.sh; do sh -n $$f || exit 1; done
 	go vet -tags $(TAGS) ./...
 	go run $(STATICCHECK) -tags $(TAGS) ./...
 	cd tests/conformance && go vet ./... && go run $(STATICCHECK) ./...
@@ -52,21 +65,33 @@ bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 N
 	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
 	@go run ./tests/bench $(ARGS)
 
-install: vsrun ## install into $(DESTDIR)$(PREFIX): the binary, its helper, the completion, the man pages
-	install -D -m 755 vsrun $(DESTDIR)$(PREFIX)/sbin/vsrun
+install: vsrun docs ## install below $(DESTDIR)$(PREFIX): the binary, its helper, manual pages, completions, systemd units, examples
+	install -D -m 755 vsrun $(DESTDIR)$(BINDIR)/vsrun
 	install -D -m 755 $(HELPER) $(DESTDIR)$(PREFIX)/libexec/vsrun/vsrun-helper
-	install -D -m 644 contrib/completion/vsrun.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vsrun
-	@for m in contrib/man/*.[1-8]; do test -e "$$m" || continue; \
-		install -v -D -m 644 "$$m" $(DESTDIR)$(PREFIX)/share/man/man$${m##*.}/$${m##*/}; done
+	install -D -m 755 contrib/seal $(DESTDIR)$(PREFIX)/libexec/vsrun/seal
+	test -n "$(DESTDIR)" || contrib/seal $(BINDIR)/vsrun
+	install -D -m 644 contrib/completion/vsrun.bash $(SHARE)/bash-completion/completions/vsrun
+	install -D -m 644 contrib/completion/_vsrun $(SHARE)/zsh/vendor-completions/_vsrun
+	install -D -m 644 contrib/completion/vsrun.fish $(SHARE)/fish/vendor_completions.d/vsrun.fish
+	install -d $(SHARE)/man/man8 $(DESTDIR)$(UNITDIR) $(SHARE)/doc/vsrun/examples
+	install -m 644 contrib/man/*.8 $(SHARE)/man/man8
+	for f in contrib/systemd/*; do sed 's|@sbindir@|$(BINDIR)|' $$f >$(DESTDIR)$(UNITDIR)/$${f##*/} || exit 1; done
+	install -m 644 README.md $(SHARE)/doc/vsrun
+	for f in contrib/engines/* contrib/kubernetes/*; do sed 's|/usr/local/sbin/vsrun"|$(BINDIR)/vsrun"|' $$f >$(SHARE)/doc/vsrun/examples/$${f##*/} || exit 1; done
 
 uninstall: ## remove what install installed
-	rm -f $(DESTDIR)$(PREFIX)/sbin/vsrun $(DESTDIR)$(PREFIX)/share/bash-completion/completions/vsrun
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/vsrun
-	rm -f $(DESTDIR)$(PREFIX)/share/man/man8/vsrun*.8
+	rm -f $(DESTDIR)$(BINDIR)/vsrun $(SHARE)/bash-completion/completions/vsrun $(SHARE)/zsh/vendor-completions/_vsrun
+	rm -f $(SHARE)/fish/vendor_completions.d/vsrun.fish $(SHARE)/man/man8/vsrun.8 $(SHARE)/man/man8/vsrun-*.8
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/vsrun $(SHARE)/doc/vsrun
+	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(wildcard contrib/systemd/*))
+
+deb: vsrun docs ## build vsrun_VERSION_ARCH.deb, with all that install installs
+	@contrib/need dpkg-deb
+	VERSION='$(VERSION)' contrib/deb/build
 
 clean: ## remove what was built
-	rm -f vsrun $(HELPER)
-	rm -rf tests/conformance/bin
+	rm -f vsrun $(HELPER) vsrun_*.deb
+	rm -rf tests/conformance/bin contrib/man contrib/completion
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | while IFS="$$(printf '\t')" read -r t d; do printf '  make %-12s %s\n' "$$t" "$$d"; done
