@@ -85,6 +85,9 @@ func (r *Runtime) Checkpoint(o *CheckpointOptions) error {
 	if p.bundle, err = recordedSpec(c.rec); err != nil {
 		return err
 	}
+	if p.bundle.VServer.Landlock.On {
+		return errNoLandlockImage
+	}
 	name := "dump.log"
 	if p.dirs, err = o.openDirs(name, true); err != nil {
 		return err

@@ -120,7 +120,11 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
 
 // build plans the launch.
 func (n *creation) build() (err error) {
-	if n.plan, err = plan.Build(n.bundle, facts(n.bundle, n.cg), &n.opt); err != nil {
+	f := facts(n.bundle, n.cg)
+	if f.Landlock, n.hooks.Landlock, err = landlockFacts(n.bundle, ""); err != nil {
+		return err
+	}
+	if n.plan, err = plan.Build(n.bundle, f, &n.opt); err != nil {
 		return fmt.Errorf("config.json: %w", err)
 	}
 	return nil

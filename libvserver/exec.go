@@ -185,8 +185,11 @@ func (e *execution) prepare() error {
 	}
 	s := *recorded.Spec
 	s.Process, s.Mounts = p, nil // mounts are made
-	e.bundle = &spec.Bundle{Dir: recorded.Dir, Spec: &s}
+	e.bundle = &spec.Bundle{Dir: recorded.Dir, Spec: &s, VServer: recorded.VServer}
 	f := facts(e.bundle, nil)
+	if f.Landlock, _, err = landlockFacts(e.bundle, e.l.Landlock); err != nil {
+		return err
+	}
 	f.Home = func(_ string, uid uint32) string { return homeIn(e.rootFD(), uid) }
 	e.plan, err = plan.BuildExec(e.bundle, f, &plan.ExecOptions{
 		ID: e.rec.ID, Namespaces: uintptr(e.l.NS), NoNewKeyring: e.l.NoNewKeyring, PreserveFDs: e.o.PreserveFDs, Foreground: !e.o.Detach,

@@ -25,7 +25,9 @@ type launched struct {
 	Below uint64
 	// RdtMon and RdtGroup are directories in resctrl that go with the container.
 	RdtMon, RdtGroup string
-	Late             []launch.LateStep
+	// Landlock is the text of the bundle's ruleset file: what exec brings is confined as the container was.
+	Landlock string
+	Late     []launch.LateStep
 }
 
 func (l *launched) save(rec *state.Record) {
@@ -48,10 +50,10 @@ func (l *launched) save(rec *state.Record) {
 		w.Key("below")
 		w.Uint(l.Below)
 	}
-	for _, dir := range [...]struct{ key, path string }{{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}} {
-		if dir.path != "" {
-			w.Key(dir.key)
-			w.String(dir.path)
+	for _, text := range [...]struct{ key, value string }{{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}, {"landlock", l.Landlock}} {
+		if text.value != "" {
+			w.Key(text.key)
+			w.String(text.value)
 		}
 	}
 	w.Key("ns")
@@ -98,6 +100,8 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.RdtMon = r.String()
 		case "rdtGroup":
 			l.RdtGroup = r.String()
+		case "landlock":
+			l.Landlock = r.String()
 		case "below":
 			l.Below = r.Uint64()
 		case "noNewKeyring":

@@ -43,5 +43,9 @@ func (r *Runtime) Explain(bundle, configFile string) (*plan.Plan, error) {
 		return nil, err
 	}
 	opt := plan.Options{ID: "ID", Wait: true, SystemdCgroup: cg.NeedsPid(), NoCgroup: cg.Driver() == cgroup.DriverNone}
-	return plan.Build(b, facts(b, cg), &opt)
+	f := facts(b, cg)
+	if f.Landlock, _, err = landlockFacts(b, ""); err != nil {
+		return nil, err
+	}
+	return plan.Build(b, f, &opt)
 }

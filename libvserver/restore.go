@@ -59,6 +59,9 @@ func (r *Runtime) Restore(o *RestoreOptions) (status int, err error) {
 	if n.plan.CallerMounts {
 		return 1, errors.New("a container without a mount namespace of its own can't be restored")
 	}
+	if n.bundle.VServer.Landlock.On {
+		return 1, errNoLandlockImage
+	}
 	if err := n.terminalFits(&o.RunOptions); err != nil {
 		return 1, err
 	}

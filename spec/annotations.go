@@ -23,6 +23,8 @@ type Extension struct {
 	Sched   Sched
 	Rlimits ContextLimits
 	Net     Net
+	// Landlock confines the container's processes.
+	Landlock Landlock
 }
 
 // annotation is an annotation that means something.
@@ -36,8 +38,8 @@ type annotation struct {
 
 // annotationTables are the annotations by topic. It is a function because a
 // variable would cost every start of the program.
-func annotationTables() [6][]annotation {
-	return [...][]annotation{contextAnnotations[:], rootfsAnnotations[:], diskAnnotations[:], schedAnnotations[:], rlimitAnnotations[:], netAnnotations[:]}
+func annotationTables() [7][]annotation {
+	return [...][]annotation{contextAnnotations[:], rootfsAnnotations[:], diskAnnotations[:], schedAnnotations[:], rlimitAnnotations[:], netAnnotations[:], landlockAnnotations[:]}
 }
 
 // annotationChecks are run after all annotations were read, if there are any

@@ -1,6 +1,11 @@
 package cli
 
-import "github.com/vsrun/vsrun/libvserver/features"
+import (
+	"strconv"
+
+	"github.com/vsrun/vsrun/libvserver/features"
+	"github.com/vsrun/vsrun/libvserver/host"
+)
 
 func featuresCommand() *command {
 	return &command{
@@ -10,6 +15,9 @@ func featuresCommand() *command {
    See https://github.com/opencontainers/runtime-spec/blob/main/features.md for the type definition.`,
 		run: func(c *context) (int, error) {
 			b := features.Build{Version: c.build.version(), Commit: c.build.commit(), Libseccomp: c.build.Libseccomp}
+			if abi, err := host.LandlockABI(); err == nil {
+				b.Landlock = strconv.Itoa(abi)
+			}
 			return 0, c.print(features.AppendJSON(nil, features.Known(b)))
 		},
 	}

@@ -98,9 +98,14 @@ func (e *examiner) lsm() {
 	default:
 		e.lacking("SELinux", "not enabled", "bundles with process.selinuxLabel or linux.mountLabel can't run; it takes CONFIG_SECURITY_SELINUX and a policy")
 	}
-	if abi, err := host.LandlockABI(); err == nil {
+	switch abi, err := host.LandlockABI(); {
+	case err != nil:
+		e.feature(need{host.Landlock, false, "bundles with the annotation org.linux-vserver.landlock can't run"})
+	case abi < 2:
+		e.lacking("Landlock", "ABI "+strconv.Itoa(abi)+", which forbids every rename between directories", "bundles with the annotation org.linux-vserver.landlock can't run: boot Linux 5.19 or newer")
+	case abi < 6:
+		e.add(Check{Name: "Landlock", Detail: "ABI " + strconv.Itoa(abi) + " (signals and abstract sockets can be confined since ABI 6, Linux 6.12)", Since: host.Landlock.Since})
+	default:
 		e.add(Check{Name: "Landlock", Detail: "ABI " + strconv.Itoa(abi), Since: host.Landlock.Since})
-	} else {
-		e.feature(need{host.Landlock, false, "programs that confine themselves by Landlock run unconfined"})
 	}
 }

@@ -23,11 +23,12 @@ import (
 const (
 	annotationVersion    = "org.linux-vserver.vsrun.version"
 	annotationCommit     = "org.linux-vserver.vsrun.commit"
+	annotationLandlock   = "org.linux-vserver.vsrun.landlock.abi"
 	annotationLibseccomp = "io.github.seccomp.libseccomp.version"
 )
 
-// Build is the program's own versions; an empty one is not told.
-type Build struct{ Version, Commit, Libseccomp string }
+// Build is the program's own versions, and that of the kernel's Landlock interface; an empty one is not told.
+type Build struct{ Version, Commit, Libseccomp, Landlock string }
 
 // Known returns the document.
 func Known(b Build) *features.Features {
@@ -69,9 +70,9 @@ func linux() *features.Linux {
 }
 
 func annotations(b Build) map[string]string {
-	m := make(map[string]string, 3)
+	m := make(map[string]string, 4)
 	for _, a := range [...]struct{ key, value string }{
-		{annotationVersion, b.Version}, {annotationCommit, b.Commit}, {annotationLibseccomp, b.Libseccomp},
+		{annotationVersion, b.Version}, {annotationCommit, b.Commit}, {annotationLibseccomp, b.Libseccomp}, {annotationLandlock, b.Landlock},
 	} {
 		if a.value != "" {
 			m[a.key] = a.value

@@ -11,7 +11,7 @@ import (
 
 // TestJSON: what is printed is the document.
 func TestJSON(t *testing.T) {
-	want := Known(Build{"1.2.3", "abc", "2.5.4"})
+	want := Known(Build{"1.2.3", "abc", "2.5.4", "7"})
 	text := AppendJSON(nil, want)
 	var got features.Features
 	if err := json.Unmarshal(text, &got); err != nil {

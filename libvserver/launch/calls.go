@@ -127,6 +127,12 @@ func callName(in *insn) string {
 		return "ioprio_set"
 	case unix.SYS_SET_MEMPOLICY:
 		return "set_mempolicy"
+	case unix.SYS_LANDLOCK_CREATE_RULESET:
+		return "landlock_create_ruleset"
+	case unix.SYS_LANDLOCK_ADD_RULE:
+		return "landlock_add_rule"
+	case unix.SYS_LANDLOCK_RESTRICT_SELF:
+		return "landlock_restrict_self"
 	case unix.SYS_PERSONALITY:
 		return "personality"
 	}

@@ -46,6 +46,8 @@ func (c *compiler) process(s plan.Step) error {
 		c.lookPath(s)
 	case plan.CloseFDs:
 		c.closeFDs(s)
+	case plan.Landlock:
+		c.landlock(s)
 	case plan.WaitStart:
 		c.emit(opReady, "accept", val(c.d.Listener))
 	case plan.Seccomp:

@@ -51,6 +51,8 @@ type Facts struct {
 	Stat func(path string) (mode uint32, err error)
 	// Readlink returns what a symbolic link on the host holds; an error if the path is none.
 	Readlink func(path string) (string, error)
+	// Landlock is set if the bundle asks for it.
+	Landlock *LandlockFacts
 	// Home looks up a user's home directory in the passwd file of a root filesystem; "" if there is none.
 	Home func(rootfs string, uid uint32) string
 }

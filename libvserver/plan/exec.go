@@ -89,6 +89,7 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 		}
 		env = setEnv(env, "HOME", home)
 	}
+	b.landlock(o.Namespaces&unix.CLONE_NEWPID != 0, o.Namespaces&unix.CLONE_NEWNET != 0)
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd, Early: true})
 	b.user(p, b.linux.Seccomp != nil && !p.NoNewPrivileges)
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd})

@@ -60,6 +60,7 @@ func (b *builder) process() {
 	}
 
 	b.rlimits()
+	b.landlock(b.own(unix.CLONE_NEWPID), b.own(unix.CLONE_NEWNET))
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd, Early: true})
 	b.user(p, seccomp && !p.NoNewPrivileges)
 	b.dumpable()

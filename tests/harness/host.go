@@ -94,3 +94,12 @@ func HasLSM(name string) bool {
 	}
 	return false
 }
+
+// LandlockABI is the version of the kernel's Landlock interface, 0 if it has none.
+func LandlockABI() int {
+	n, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, 0, 0, unix.LANDLOCK_CREATE_RULESET_VERSION)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}

@@ -175,6 +175,9 @@ func condition(c, layout string) (bool, error) {
 	case "systemd":
 		_, err := os.Stat("/run/systemd/system")
 		return err == nil, nil
+	case "landlock": // of this version of its interface, at least
+		n, err := strconv.Atoi(arg)
+		return harness.LandlockABI() >= max(n, 1), err
 	case "kernel":
 		var major, minor int
 		if _, err := fmt.Sscanf(arg, "%d.%d", &major, &minor); err != nil {

@@ -218,12 +218,16 @@ func cmdPidfd(ts *testscript.TestScript, _ bool, args []string) {
 }
 
 // cmdNotify listens on a datagram socket as a service manager would:
-// notify NAME PATH.
+// notify NAME PATH. A path that begins with @ is a name of the abstract namespace.
 func cmdNotify(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) != 2 {
 		ts.Fatalf("usage: notify NAME PATH")
 	}
-	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: ts.MkAbs(args[1]), Net: "unixgram"})
+	name := args[1]
+	if name[0] != '@' {
+		name = ts.MkAbs(name)
+	}
+	c, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: name, Net: "unixgram"})
 	ts.Check(err)
 	s := &socket{closer: c}
 	worldOf(ts).sockets[args[0]] = s
