@@ -34,8 +34,8 @@ func (c *compiler) landlock(s plan.Landlock) {
 	attr, at := place[landlockRuleset](c.Program)
 	attr.fs, attr.net, attr.scoped = s.FS, s.Net, s.Scoped
 	set := c.result(unix.SYS_LANDLOCK_CREATE_RULESET, "landlock_create_ruleset", val(at), val(unsafe.Sizeof(*attr)), val(0))
-	rule, ruleAt := place[landlockPath](c.Program)
-	allowed, parent := ruleAt+unsafe.Offsetof(rule.allowed), ruleAt+unsafe.Offsetof(rule.parent)
+	_, ruleAt := place[landlockPath](c.Program)
+	allowed, parent := ruleAt+unsafe.Offsetof(landlockPath{}.allowed), ruleAt+unsafe.Offsetof(landlockPath{}.parent)
 	add := func(what string) int {
 		return c.call(unix.SYS_LANDLOCK_ADD_RULE, what, set.arg(), val(rulePathBeneath), val(ruleAt), val(0))
 	}
@@ -75,8 +75,7 @@ func (c *compiler) landlockStream(fd int, rights uint64, allowed, parent uintptr
 	closed := c.skip(i, unix.EBADF)
 	dir := c.ifMode(unix.S_IFDIR)
 	mode := c.result(unix.SYS_FCNTL, "fcntl", val(fd), val(unix.F_GETFL), val(0))
-	flags, flagsAt := place[uint32](c.Program)
-	_ = flags
+	_, flagsAt := place[uint32](c.Program)
 	c.emit(opStore, "", val(flagsAt), mode.arg())
 	path := c.emit(opIf, "", val(flagsAt), val(uint32(unix.O_PATH)), val(uint32(unix.O_PATH)), val(0))
 	c.emit(opStore, "", val(parent), val(fd))

@@ -106,18 +106,6 @@ func TestParts(t *testing.T) {
 	}
 }
 
-func FuzzDecode(f *testing.F) {
-	f.Add(fullRecord("web").encode())
-	f.Add([]byte(`{"config":}`))
-	f.Add([]byte(`{"id":"x","config":{`))
-	f.Fuzz(func(t *testing.T, in []byte) {
-		rec, err := decode(in)
-		if err == nil && rec.ID == "" {
-			t.Error("no id and no error")
-		}
-	})
-}
-
 func BenchmarkLoadAndReport(b *testing.B) {
 	s := testStore(b)
 	d := mustReserve(b, s, "web")
