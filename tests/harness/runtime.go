@@ -183,6 +183,11 @@ func (r *Runtime) Run(c Call) (Result, error) {
 		return Result{}, err
 	}
 	res.Stdout, res.Stderr = string(o), string(e)
+	if n := len(c.Args); n >= 2 && c.Args[n-2] == "state" && c.Path == "" && res.Code == 0 && r.Name == "vsrun" {
+		if err := CheckState(res.Stdout); err != nil {
+			return res, err
+		}
+	}
 	if res.TimedOut {
 		return res, fmt.Errorf("%s: still running after %v; stderr: %s",
 			strings.Join(argv, " "), timeout, bytes.TrimSpace(e))

@@ -140,6 +140,13 @@ func notified(t *testing.T, run bool) {
 		st.State.ID != id || st.State.Bundle != bundle || st.PID == 0 || st.State.Status == "" {
 		t.Errorf("process state: %s", got.text)
 	}
+	var raw struct{ State json.RawMessage }
+	if err := json.Unmarshal(got.text, &raw); err != nil {
+		t.Fatal(err)
+	}
+	if err := harness.CheckState(string(raw.State)); err != nil {
+		t.Error(err)
+	}
 	// The first call is the program's.
 	var n seccompNotif
 	if _, _, e := unix.Syscall(unix.SYS_IOCTL, uintptr(got.fds[0]), unix.SECCOMP_IOCTL_NOTIF_RECV, uintptr(unsafe.Pointer(&n))); e != 0 {
