@@ -3,6 +3,7 @@ package conformance
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -18,6 +19,9 @@ type row struct {
 	needs need
 	// silent programs assert nothing: they print a diagnostic if they fail.
 	silent bool
+	// mounts are controllers of version 1 that the program needs; where the host has them and has not mounted them, the
+	// program's own mount namespace gets them.
+	mounts []string
 	// tries is for programs that lose races of their own making; 0 is 1.
 	tries int
 }
@@ -66,16 +70,16 @@ var table = []row{
 	{name: "linux_cgroups_blkio", v1: noCFQ, v2: v1Only},
 	{name: "linux_cgroups_cpus", v2: v1Only},
 	{name: "linux_cgroups_devices", v2: v1Only},
-	{name: "linux_cgroups_hugetlb", v2: v1Only, needs: controller("hugetlb")},
+	{name: "linux_cgroups_hugetlb", v2: v1Only, mounts: []string{"hugetlb"}},
 	{name: "linux_cgroups_memory", v1: kmem, v2: v1Only},
-	{name: "linux_cgroups_network", v2: v1Only, needs: controller("net_cls", "net_prio")},
+	{name: "linux_cgroups_network", v2: v1Only, mounts: []string{"net_cls", "net_prio"}},
 	{name: "linux_cgroups_pids", v1: pids, v2: v1Only},
 	{name: "linux_cgroups_relative_blkio", v1: noCFQ, v2: v1Only},
 	{name: "linux_cgroups_relative_cpus", v2: v1Only},
 	{name: "linux_cgroups_relative_devices", v2: v1Only},
-	{name: "linux_cgroups_relative_hugetlb", v2: v1Only, needs: controller("hugetlb")},
+	{name: "linux_cgroups_relative_hugetlb", v2: v1Only, mounts: []string{"hugetlb"}},
 	{name: "linux_cgroups_relative_memory", v1: kmem, v2: v1Only},
-	{name: "linux_cgroups_relative_network", v2: v1Only, needs: controller("net_cls", "net_prio")},
+	{name: "linux_cgroups_relative_network", v2: v1Only, mounts: []string{"net_cls", "net_prio"}},
 	{name: "linux_cgroups_relative_pids", v1: pids, v2: v1Only},
 	{name: "linux_devices"},
 	{name: "linux_masked_paths"},
@@ -125,6 +129,11 @@ func (r row) verdict(l layout) verdict {
 	if l.v2 {
 		v = r.v2
 	}
+	for _, c := range r.mounts {
+		if v.out == "" && !mounted(c) && !mountable(c) {
+			v.out = "needs the " + c + " controller of cgroup version 1"
+		}
+	}
 	if v.out == "" && r.needs != nil {
 		if lack := r.needs(); lack != "" {
 			v.out = lack
@@ -133,16 +142,23 @@ func (r row) verdict(l layout) verdict {
 	return v
 }
 
-// controller needs hierarchies of version 1.
-func controller(names ...string) need {
-	return func() string {
-		for _, n := range names {
-			if _, err := os.Stat("/sys/fs/cgroup/" + n + "/cgroup.procs"); err != nil {
-				return "needs the " + n + " controller of cgroup version 1"
-			}
-		}
-		return ""
+// mounted says whether a controller has a hierarchy of version 1 here.
+func mounted(controller string) bool {
+	_, err := os.Stat("/sys/fs/cgroup/" + controller + "/cgroup.procs")
+	return err == nil
+}
+
+// mountable says whether a hierarchy of version 1 can be mounted for a controller: the kernel has it, and no cgroup of
+// version 2 does.
+func mountable(controller string) bool {
+	data, _ := os.ReadFile("/proc/cgroups")
+	found := false
+	for line := range strings.Lines(string(data)) {
+		f := strings.Fields(line)
+		found = found || len(f) == 4 && f[0] == controller && f[3] == "1"
 	}
+	data, _ = os.ReadFile("/sys/fs/cgroup/unified/cgroup.controllers")
+	return found && !slices.Contains(strings.Fields(string(data)), controller)
 }
 
 func selinux() string {

@@ -105,7 +105,7 @@ func runRow(t *testing.T, rt *runtimeUnderTest, dir string, r row, l layout) {
 	e := expectation{silent: r.silent, except: v.except}
 	var complaint string
 	for try := range max(r.tries, 1) {
-		o := rt.run(t, dir, r.name, l)
+		o := rt.run(t, dir, r, l)
 		complaint = judge(e, o)
 		word := "pass"
 		switch {
@@ -170,8 +170,9 @@ func (rt *runtimeUnderTest) wrapper(scratch string) string {
 	return s + "exec " + rt.path + " --root " + scratch + "/state \"$@\"\n"
 }
 
-func (rt *runtimeUnderTest) run(t *testing.T, dir, program string, l layout) outcome {
+func (rt *runtimeUnderTest) run(t *testing.T, dir string, r row, l layout) outcome {
 	t.Helper()
+	program := r.name
 	scratch, err := os.MkdirTemp("", "oci")
 	if err != nil {
 		t.Fatal(err)
@@ -192,8 +193,14 @@ func (rt *runtimeUnderTest) run(t *testing.T, dir, program string, l layout) out
 	if l.private {
 		name = "v2-private"
 	}
-	cmd := exec.Command("unshare", "--mount", "--ipc", "--propagation", "private", "sh", "-c", script, "run.sh",
-		name, program, scratch, strconv.Itoa(int(patience.Seconds())))
+	args := []string{name, program, scratch, strconv.Itoa(int(patience.Seconds()))}
+	for _, c := range r.mounts {
+		if !mounted(c) {
+			args = append(args, c)
+		}
+	}
+	cmd := exec.Command("unshare", "--mount", "--ipc", "--propagation", "private", "sh", "-c", script, "run.sh")
+	cmd.Args = append(cmd.Args, args...)
 	cmd.Dir = dir
 	// Whoever is left over from a program must not keep the test waiting: no pipes.
 	if err := cmd.Run(); err != nil {
