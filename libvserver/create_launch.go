@@ -1,6 +1,7 @@
 package libvserver
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -28,6 +29,9 @@ func (n *creation) launch() (err error) {
 			err = n.undo(err)
 		}
 	}()
+	if err := n.takeXid(); err != nil {
+		return err
+	}
 	if err := n.findRdt(); err != nil {
 		return err
 	}
@@ -79,6 +83,17 @@ func (n *creation) launch() (err error) {
 			return nil
 		}
 	}
+}
+
+// takeXid reserves the context id. A dynamic one that can't be had, for want of a place to register it, is none.
+func (n *creation) takeXid() (err error) {
+	want := n.bundle.VServer.XID
+	n.rec.Xid, err = n.dir.ReserveXid(want)
+	if err != nil && want == 0 && !errors.Is(err, state.ErrXidInUse) {
+		log.Debugf("%v", err)
+		return nil
+	}
+	return err
 }
 
 // newRecord is the record of a container of which nothing is made yet.
@@ -223,7 +238,7 @@ func (n *creation) undo(cause error) error {
 	if n.hooks.PostStop && n.process != nil {
 		n.runPoststop(n.bundle.Spec)
 	}
-	if err := n.dir.Remove(); err != nil {
+	if err := n.dir.Remove(n.rec.Xid); err != nil {
 		log.Warnf("remove the state of the failed container: %v", err)
 	}
 	n.dir = nil

@@ -65,7 +65,7 @@ func (c *container) destroy() error {
 			return err
 		}
 	}
-	return c.dir.Remove()
+	return c.dir.Remove(c.rec.Xid)
 }
 
 // deleteDamaged removes a container whose record can't be read: its cgroup where it would be by default, and its directory.
@@ -74,5 +74,5 @@ func (r *Runtime) deleteDamaged(id string) error {
 	if err != nil {
 		return err
 	}
-	return dir.Remove()
+	return dir.Remove(0)
 }

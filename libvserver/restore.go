@@ -98,6 +98,9 @@ func (s *restoration) restore(path string) (err error) {
 			err = s.undo(err)
 		}
 	}()
+	if err := s.takeXid(); err != nil {
+		return err
+	}
 	if err := s.findRdt(); err != nil {
 		return err
 	}

@@ -65,7 +65,7 @@ func TestLiveCalls(t *testing.T) {
 		{"ps x -o pid", `pids "x"`, "PID", ""},
 		{"ps -f yaml x", "", "", "invalid format option"},
 		{"ps", "", "ps [command options] <container-id>", `"ps" requires a minimum of 1 argument(s)`},
-		{"ps --all", "processes", "root    7  a              1     5  S", ""},
+		{"ps --all", "processes", "root    7    -  a              1     5  S", ""},
 		{"ps -a -f json", "processes", `[{"container":"a","pid":7,"nspid":1,"ppid":5,"uid":0,"state":"S"`, ""},
 		{"ps --all x", "", "", `neither a container nor ps options: ["x"]`},
 		{"stat", `stat []`, "running", ""},

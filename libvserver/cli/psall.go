@@ -22,14 +22,14 @@ func (c *context) psAll(v verbs, format string) error {
 	return c.print(appendProcessTable(nil, list, time.Now()))
 }
 
-// appendProcessTable prints the columns of ps -ef and, after the pid, the container and the pid in it.
+// appendProcessTable prints the columns of ps -ef and, after the pid, the context id, the container and the pid in it.
 func appendProcessTable(b []byte, list []libvserver.Process, now time.Time) []byte {
-	columns := []column{{"UID", true}, {"PID", false}, {"CONTAINER", true}, {"NSPID", false}, {"PPID", false},
+	columns := []column{{"UID", true}, {"PID", false}, {"XID", false}, {"CONTAINER", true}, {"NSPID", false}, {"PPID", false},
 		{"S", true}, {"RSS", false}, {"STIME", false}, {"TTY", true}, {"TIME", false}, {"CMD", true}}
 	rows := make([][]string, len(list))
 	for i := range list {
 		p := &list[i]
-		rows[i] = []string{strings.TrimPrefix(p.User, "#"), strconv.Itoa(p.PID), p.Container, strconv.Itoa(p.NSPID),
+		rows[i] = []string{strings.TrimPrefix(p.User, "#"), strconv.Itoa(p.PID), xidText(p.Xid), p.Container, strconv.Itoa(p.NSPID),
 			strconv.Itoa(p.PPID), string(rune(p.State)), bytesText(p.RSS), startText(p.Start, now), ttyText(p.TTY),
 			timeText(p.CPU), printable(p.Command)}
 	}

@@ -125,11 +125,7 @@ var statColumns = [...]column{{"ID", true}, {"XID", false}, {"STATUS", true}, {"
 	{"READ", false}, {"WRITTEN", false}, {"UPTIME", false}}
 
 func (l *line) cells() []string {
-	xid := "-"
-	if l.Xid != 0 {
-		xid = strconv.FormatUint(uint64(l.Xid), 10)
-	}
-	c := []string{l.ID, xid, string(l.Status), strconv.FormatUint(l.Processes, 10), "-", "-", "-",
+	c := []string{l.ID, xidText(l.Xid), string(l.Status), strconv.FormatUint(l.Processes, 10), "-", "-", "-",
 		timeText(time.Duration(l.CPUUser)), timeText(time.Duration(l.CPUSystem)), strconv.FormatFloat(l.percent, 'f', 1, 64),
 		"-", "-", "-", "-", "-", ageText(l.Uptime)}
 	if l.HasMemory {
@@ -148,6 +144,14 @@ func (l *line) cells() []string {
 		c[13], c[14] = bytesText(l.ReadBytes), bytesText(l.WriteBytes)
 	}
 	return c
+}
+
+// xidText is a context id.
+func xidText(xid uint32) string {
+	if xid == 0 {
+		return "-"
+	}
+	return strconv.FormatUint(uint64(xid), 10)
 }
 
 func limitText(n uint64, text func(uint64) string) string {

@@ -220,8 +220,13 @@ func (d *Dir) publish() error {
 
 // Remove removes the directory with all that is in it and gives up the lock.
 // The record goes last, so that a delete which is cut short can be repeated.
-func (d *Dir) Remove() error {
+// xid is the container's context id, 0 for none: what is left of the container
+// has no use for it.
+func (d *Dir) Remove(xid uint32) error {
 	defer d.Unlock()
+	if xid != 0 {
+		d.freeXid(xid)
+	}
 	names, err := d.names()
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func helperCycle(root, id string) {
 		check(d.Save(rec))
 		rec.Creating = false
 		check(d.Save(rec))
-		check(d.Remove())
+		check(d.Remove(0))
 	}
 }
 

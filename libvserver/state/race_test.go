@@ -92,7 +92,7 @@ func TestLock(t *testing.T) {
 	got := make(chan error)
 	go func() { _, err := s.Lock("x", -1); got <- err }()
 	time.Sleep(20 * time.Millisecond)
-	if err := d.Remove(); err != nil {
+	if err := d.Remove(0); err != nil {
 		t.Fatal(err)
 	}
 	if err := <-got; !errors.Is(err, ErrNotExist) {
@@ -173,7 +173,7 @@ func TestKilledWriter(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Remove(); err != nil {
+	if err := d.Remove(0); err != nil {
 		t.Error(err)
 	}
 }
@@ -214,7 +214,7 @@ func TestKilledCreator(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Remove(); err != nil {
+		if err := d.Remove(0); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vsrun/vsrun/spec"
 	"github.com/vsrun/vsrun/spec/wire"
 )
 
@@ -22,6 +23,7 @@ type Report struct {
 	Created     time.Time
 	Annotations map[string]string
 	Owner       string // user name; only list fills it in, as in runc
+	Xid         uint32 // 0: none
 }
 
 // Report returns a container's report; frozen is as for Status.
@@ -29,8 +31,26 @@ func (s *Store) Report(rec *Record, frozen func(*Record) bool) Report {
 	status, pid := s.Status(rec, frozen)
 	return Report{
 		OCIVersion: rec.OCIVersion, ID: rec.ID, Pid: pid, Status: status, Bundle: rec.Bundle, Rootfs: rec.Rootfs,
-		Created: rec.Created, Annotations: rec.Annotations,
+		Created: rec.Created, Annotations: rec.annotations(), Xid: rec.Xid,
 	}
+}
+
+// annotations are those of config.json and the context id, which may be one of
+// them.
+func (r *Record) annotations() map[string]string {
+	if r.Xid == 0 {
+		return r.Annotations
+	}
+	xid := strconv.FormatUint(uint64(r.Xid), 10)
+	if r.Annotations[spec.XIDAnnotation] == xid {
+		return r.Annotations
+	}
+	all := make(map[string]string, len(r.Annotations)+1)
+	for k, v := range r.Annotations {
+		all[k] = v
+	}
+	all[spec.XIDAnnotation] = xid
+	return all
 }
 
 // AppendState appends the output of the command state: indented, without a
@@ -92,15 +112,19 @@ func AppendIDs(dst []byte, list []Report) []byte {
 }
 
 // AppendTable appends the output of list: columns three spaces apart and at
-// least twelve wide, as runc's text/tabwriter has them.
+// least twelve wide, as runc's text/tabwriter has them. The last one is ours.
 func AppendTable(dst []byte, list []Report) []byte {
-	const columns = 6
+	const columns = 7
 	type row [columns]string
 	rows := make([]row, 0, 1+len(list))
-	rows = append(rows, row{"ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"})
+	rows = append(rows, row{"ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER", "XID"})
 	for i := range list {
 		r := &list[i]
-		rows = append(rows, row{r.ID, strconv.Itoa(r.Pid), string(r.Status), r.Bundle, formatTime(r.Created), r.Owner})
+		xid := "-"
+		if r.Xid != 0 {
+			xid = strconv.FormatUint(uint64(r.Xid), 10)
+		}
+		rows = append(rows, row{r.ID, strconv.Itoa(r.Pid), string(r.Status), r.Bundle, formatTime(r.Created), r.Owner, xid})
 	}
 	var width [columns - 1]int
 	for c := range width {
@@ -127,7 +151,7 @@ func AppendTable(dst []byte, list []Report) []byte {
 // seccomp agents are given. The pid is as the reader is to see it.
 func (r *Record) SpecState(status specs.ContainerState, pid int) specs.State {
 	return specs.State{
-		Version: r.OCIVersion, ID: r.ID, Status: status, Pid: pid, Bundle: r.Bundle, Annotations: r.Annotations,
+		Version: r.OCIVersion, ID: r.ID, Status: status, Pid: pid, Bundle: r.Bundle, Annotations: r.annotations(),
 	}
 }
 

@@ -70,9 +70,9 @@ func TestListOutput(t *testing.T) {
 
 		want.Reset()
 		w := tabwriter.NewWriter(&want, 12, 1, 3, ' ', 0)
-		fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\n")
+		fmt.Fprint(w, "ID\tPID\tSTATUS\tBUNDLE\tCREATED\tOWNER\tXID\n")
 		for _, r := range runc[:n] {
-			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\n", r.ID, r.Pid, r.Status, r.Bundle, r.Created.Format(time.RFC3339Nano), r.Owner)
+			fmt.Fprintf(w, "%s\t%d\t%s\t%s\t%s\t%s\t-\n", r.ID, r.Pid, r.Status, r.Bundle, r.Created.Format(time.RFC3339Nano), r.Owner)
 		}
 		w.Flush()
 		if d := cmp.Diff(want.String(), string(AppendTable(nil, list[:n]))); d != "" {
@@ -82,7 +82,7 @@ func TestListOutput(t *testing.T) {
 	if got := string(AppendIDs(nil, list)); got != "web\na-container-with-a-long-name\n" {
 		t.Errorf("%q", got)
 	}
-	if got := string(AppendTable(nil, nil)); !strings.HasPrefix(got, "ID          PID         STATUS      BUNDLE      CREATED     OWNER\n") {
+	if got := string(AppendTable(nil, nil)); !strings.HasPrefix(got, "ID          PID         STATUS      BUNDLE      CREATED     OWNER       XID\n") {
 		t.Errorf("%q", got)
 	}
 }

@@ -102,7 +102,7 @@ func TestLifeOfARecord(t *testing.T) {
 	if err := os.MkdirAll(s.Path("web")+"/left/behind", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Remove(); err != nil {
+	if err := d.Remove(0); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.Load("web"); !errors.Is(err, ErrNotExist) {
@@ -140,7 +140,7 @@ func TestNoLeakedFiles(t *testing.T) {
 			t.Error("opened the wrong process")
 			p.Close()
 		}
-		if err := d.Remove(); err != nil {
+		if err := d.Remove(0); err != nil {
 			t.Error(err)
 		}
 	}
@@ -212,7 +212,7 @@ func checkDamaged(t *testing.T, name string, s *Store, d *Dir) {
 	if err != nil {
 		t.Fatalf("%s: lock: %v", name, err)
 	}
-	if err := d.Remove(); err != nil {
+	if err := d.Remove(0); err != nil {
 		t.Errorf("%s: remove: %v", name, err)
 	}
 	if _, err := s.Load("x"); !errors.Is(err, ErrNotExist) {

@@ -34,6 +34,9 @@ func Leaks(tag, dir string, roots ...string) []string {
 				found = append(found, "state: "+filepath.Join(r, e.Name()))
 			}
 		}
+		for _, link := range xidLinks(dir) {
+			found = append(found, "context id: "+link)
+		}
 		return len(found) == 0
 	})
 	return found
@@ -55,6 +58,9 @@ func Purge(tag, dir string) {
 			_ = unix.Unmount(m, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
 		}
 	}
+	for _, link := range xidLinks(dir) {
+		_ = os.Remove(link)
+	}
 	Poll(3*time.Second, func() bool {
 		n := 0
 		for _, c := range taggedCgroups(tag) {
@@ -65,6 +71,18 @@ func Purge(tag, dir string) {
 		}
 		return n == 0
 	})
+}
+
+// xidLinks are the context ids of containers whose state is below dir.
+func xidLinks(dir string) []string {
+	var found []string
+	links, _ := filepath.Glob("/run/vsrun-xid/*")
+	for _, link := range links {
+		if to, err := os.Readlink(link); err == nil && strings.HasPrefix(to, dir+"/") {
+			found = append(found, link)
+		}
+	}
+	return found
 }
 
 // RemoveTree removes a directory, but nothing that is still mounted in it.
