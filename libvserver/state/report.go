@@ -36,6 +36,7 @@ func (s *Store) Report(rec *Record, frozen func(*Record) bool) Report {
 }
 
 // annotations are those of config.json and the context id, which may be one of
+// them. Hooks get those of config.json alone: the validation suite compares
 // them.
 func (r *Record) annotations() map[string]string {
 	if r.Xid == 0 {
@@ -151,7 +152,7 @@ func AppendTable(dst []byte, list []Report) []byte {
 // seccomp agents are given. The pid is as the reader is to see it.
 func (r *Record) SpecState(status specs.ContainerState, pid int) specs.State {
 	return specs.State{
-		Version: r.OCIVersion, ID: r.ID, Status: status, Pid: pid, Bundle: r.Bundle, Annotations: r.annotations(),
+		Version: r.OCIVersion, ID: r.ID, Status: status, Pid: pid, Bundle: r.Bundle, Annotations: r.Annotations,
 	}
 }
 
