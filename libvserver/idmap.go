@@ -23,9 +23,14 @@ func writeIDMaps(pid int, c *plan.Clone) error {
 	if err != nil {
 		return os.NewSyscallError("capget", err)
 	}
-	proc := "/proc/" + strconv.Itoa(pid)
+	proc, err := host.OpenProc()
+	if err != nil {
+		return err
+	}
+	defer unix.Close(proc)
+	dir := strconv.Itoa(pid)
 	if c.OwnUID || caps.Has(unix.CAP_SETUID) {
-		err = writeMap(proc+"/uid_map", c.UIDs)
+		err = writeMap(proc, dir+"/uid_map", c.UIDs)
 	} else {
 		err = mapHelper("newuidmap", "/etc/subuid", pid, c.UIDs)
 	}
@@ -34,11 +39,11 @@ func writeIDMaps(pid int, c *plan.Clone) error {
 	}
 	switch {
 	case c.OwnGID:
-		if err = writeFile(proc+"/setgroups", "deny"); err == nil {
-			err = writeMap(proc+"/gid_map", c.GIDs)
+		if err = host.WriteProc(proc, dir+"/setgroups", "deny"); err == nil {
+			err = writeMap(proc, dir+"/gid_map", c.GIDs)
 		}
 	case caps.Has(unix.CAP_SETGID):
-		err = writeMap(proc+"/gid_map", c.GIDs)
+		err = writeMap(proc, dir+"/gid_map", c.GIDs)
 	default:
 		err = mapHelper("newgidmap", "/etc/subgid", pid, c.GIDs)
 	}
@@ -80,26 +85,14 @@ func sameMaps(pid int, l *specs.Linux) error {
 	return nil
 }
 
-func writeMap(file string, m []plan.IDMap) error {
+func writeMap(proc int, file string, m []plan.IDMap) error {
 	var b []byte
 	for _, e := range m {
 		b = fmt.Appendf(b, "%d %d %d\n", e.Container, e.Host, e.Size)
 	}
-	err := writeFile(file, string(b))
+	err := host.WriteProc(proc, file, string(b))
 	if errors.Is(err, unix.EPERM) {
 		return fmt.Errorf("%w (all host ids must be ones of the runtime's own user namespace, see /proc/self/uid_map and gid_map; for host id 0 it also needs CAP_SETFCAP)", err)
-	}
-	return err
-}
-
-func writeFile(file, data string) error {
-	f, err := os.OpenFile(file, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = f.WriteString(data)
-	if e := f.Close(); err == nil {
-		err = e
 	}
 	return err
 }

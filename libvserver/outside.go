@@ -3,10 +3,10 @@ package libvserver
 import (
 	"fmt"
 	"os"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
@@ -25,9 +25,13 @@ func (n *creation) schedule() error {
 // fromOutside sets for a process that is born in a new user namespace what needs privileges over the host: its
 // oom_score_adj, and limits beyond the runtime's own. The process sets the limits again by itself, exactly, in its order.
 func (n *creation) fromOutside() error {
-	proc := "/proc/" + strconv.Itoa(n.process.PID)
 	if p := n.bundle.Spec.Process; p != nil && p.OOMScoreAdj != nil {
-		if err := writeFile(proc+"/oom_score_adj", strconv.Itoa(*p.OOMScoreAdj)); err != nil {
+		proc, err := host.OpenProc()
+		if err == nil {
+			err = host.WriteProc(proc, itoa(n.process.PID)+"/oom_score_adj", itoa(*p.OOMScoreAdj))
+			unix.Close(proc)
+		}
+		if err != nil {
 			return fmt.Errorf("process.oomScoreAdj: %w", err)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/host/nofile"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
@@ -65,6 +66,7 @@ type compiler struct {
 	howPath   uintptr
 	howFinal  uintptr
 	howDir    uintptr
+	howProc   uintptr // once a file of /proc was written
 	empty     uintptr
 	zero      uintptr
 }
@@ -253,9 +255,18 @@ func (c *compiler) joinCgroup(s plan.JoinCgroup) {
 // writeProc writes a file of the host's procfs, which the runtime has opened and checked: nothing that the container may
 // have mounted on its own /proc is ever written.
 func (c *compiler) writeProc(file, data, what string) {
-	fd := c.result(unix.SYS_OPENAT, "open /proc/"+file, val(c.d.Proc), val(c.cstring(file)), val(unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW))
+	fd := c.newSlot()
+	c.into(c.openProc(file), fd)
 	c.call(unix.SYS_WRITE, what, fd.arg(), val(c.cstring(data)), val(len(data)))
 	c.close(fd)
+}
+
+// openProc opens a file of that procfs for writing, and nothing that is mounted over it.
+func (c *compiler) openProc(file string) int {
+	if c.howProc == 0 {
+		c.howProc = c.how(unix.O_WRONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, host.ProcResolve)
+	}
+	return c.call(unix.SYS_OPENAT2, "open /proc/"+file, val(c.d.Proc), val(c.cstring(file)), val(c.howProc), val(unsafe.Sizeof(unix.OpenHow{})))
 }
 
 // setattr is mount_setattr(2).

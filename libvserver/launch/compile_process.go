@@ -78,14 +78,13 @@ func (c *compiler) prctl(what string, op int, args ...uint64) int {
 // label writes what execve(2) shall switch to. AppArmor's own directory came with Linux 5.8 and avoids the file that it
 // shares with other LSMs.
 func (c *compiler) label(s plan.Label) {
-	flags := val(unix.O_WRONLY | unix.O_CLOEXEC)
 	fd := c.newSlot()
-	i := c.call(unix.SYS_OPENAT, "open /proc/self/attr/"+s.File, val(c.d.Proc), val(c.cstring("self/attr/"+s.File)), flags)
+	i := c.openProc("self/attr/" + s.File)
 	c.into(i, fd)
 	if s.LSM == "apparmor" {
 		c.on(i, uint16(unix.ENOENT), i+2)
 		done := c.jump()
-		c.into(c.call(unix.SYS_OPENAT, "open /proc/self/attr/exec", val(c.d.Proc), val(c.cstring("self/attr/exec")), flags), fd)
+		c.into(c.openProc("self/attr/exec"), fd)
 		c.land(done)
 	}
 	c.call(unix.SYS_WRITE, fmt.Sprintf("write %q", s.Value), fd.arg(), val(c.cstring(s.Value)), val(len(s.Value)))

@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
@@ -35,19 +36,24 @@ func newUserns(uids, gids []plan.IDMap) (int, error) {
 		_ = unix.Waitid(unix.P_PIDFD, int(m.pidfd), nil, unix.WEXITED, nil)
 		unix.Close(int(m.pidfd))
 	}()
-	proc := "/proc/" + strconv.Itoa(pid)
+	proc, err := host.OpenProc()
+	if err != nil {
+		return -1, err
+	}
+	defer unix.Close(proc)
+	dir := strconv.Itoa(pid) + "/"
 	for file, list := range map[string][]plan.IDMap{"uid_map": uids, "gid_map": gids} {
 		var b []byte
 		for _, e := range list {
 			b = fmt.Appendf(b, "%d %d %d\n", e.Container, e.Host, e.Size)
 		}
-		if err := os.WriteFile(proc+"/"+file, b, 0); err != nil {
+		if err := host.WriteProc(proc, dir+file, string(b)); err != nil {
 			return -1, err
 		}
 	}
-	fd, err := unix.Open(proc+"/ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(proc, dir+"ns/user", unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return -1, &os.PathError{Op: "open", Path: proc + "/ns/user", Err: err}
+		return -1, &os.PathError{Op: "open", Path: "/proc/" + dir + "ns/user", Err: err}
 	}
 	return fd, nil
 }

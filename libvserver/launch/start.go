@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
@@ -240,7 +241,7 @@ func (d *Descriptors) enter(pl *plan.Plan) error {
 			return fmt.Errorf("linux.namespaces: new time namespace: unshare: %w", err)
 		}
 		for _, line := range pl.Clone.TimeOffsets {
-			if err := os.WriteFile("/proc/"+strconv.Itoa(unix.Gettid())+"/timens_offsets", []byte(line), 0); err != nil {
+			if err := host.WriteProc(d.Proc, strconv.Itoa(unix.Gettid())+"/timens_offsets", line); err != nil {
 				return fmt.Errorf("linux.timeOffsets: %q: %w", line, err)
 			}
 		}
@@ -251,17 +252,9 @@ func (d *Descriptors) enter(pl *plan.Plan) error {
 // open opens what the steps need from the host.
 func (d *Descriptors) open(pl *plan.Plan) error {
 	d.Reports, d.Proc = -1, -1
-	proc, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: "/proc", Err: err}
-	}
-	d.Proc = proc
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(proc, &fs); err != nil {
-		return &os.PathError{Op: "statfs", Path: "/proc", Err: err}
-	}
-	if fs.Type != unix.PROC_SUPER_MAGIC {
-		return errors.New("/proc is not a procfs: mount one there")
+	var err error
+	if d.Proc, err = host.OpenProc(); err != nil {
+		return err
 	}
 	for _, n := range pl.Clone.Join {
 		fd, err := openNamespace(n)
