@@ -21,12 +21,12 @@ import (
 // root alone (openat2(2)). These are the exceptions: paths that no container can have a hand in, or that a container's view
 // is not needed for. Who adds one says why.
 var pathExceptions = []struct {
-	file  string
-	calls string
+	file  string // or a directory with all below it
+	calls string // "" for any
 	why   string
 }{
-	{"libvserver/state/dir.go", "unix.Mkdir unix.Rmdir os.RemoveAll", "the state root, root's own"},
-	{"libvserver/state/state.go", "os.MkdirAll os.Chmod", "the state root, root's own"},
+	{"libvserver/state/", "", "the state root and the registry of context ids, root's own"},
+	{"libvserver/unify/", "", "the object store, root's own, and trees in which no container runs"},
 	{"libvserver/notify.go", "unix.Chmod", "the socket just made in the state directory, by its descriptor"},
 	{"libvserver/seccomp/cache.go", "unix.Mkdir", "/run/vsrun-seccomp, root's own, checked to be so"},
 	{"libvserver/cgroup/sys.go", "unix.Mkdir unix.Rmdir", "cgroup filesystems: there are no links in one"},
@@ -209,7 +209,7 @@ func TestPaths(t *testing.T) {
 		next:
 			for _, found := range inspectPaths(fset, f) {
 				for _, e := range pathExceptions {
-					if e.file == rel && slices.Contains(strings.Fields(e.calls), found.call) {
+					if e.calls == "" && strings.HasPrefix(rel, e.file) || e.file == rel && slices.Contains(strings.Fields(e.calls), found.call) {
 						used[e.file+" "+found.call] = true
 						continue next
 					}
