@@ -157,7 +157,7 @@ func checkStep(t *testing.T, b *spec.Bundle, p *Plan, facts *Facts, s Step) {
 		one(s.Path, "/")
 	case Sysctl:
 		top, _, _ := strings.Cut(s.File, "/")
-		one(top, "net", "kernel", "fs")
+		one(top, "net", "kernel", "fs", "user")
 		for part := range strings.SplitSeq(s.File, "/") {
 			if part == "" || part == "." || part == ".." || strings.IndexByte(part, 0) >= 0 {
 				t.Fatalf("%s: /proc/sys/%s", s.At(), s.File)

@@ -152,31 +152,60 @@ func TestDeviceDefault(t *testing.T) {
 }
 
 func TestExecUser(t *testing.T) {
-	p := attack(t, "2026-30892", "exec -u 1, and a user named 1000", "none here", "args:/bin/sleep 1000")
-	p.check(os.WriteFile(p.path("b", "rootfs", "etc", "passwd"), []byte("1000:x:0:0::/:/bin/sh\n1:x:0:0::/:/bin/sh\n"), 0o644))
-	id, _ := p.detached("b")
-	for _, u := range []string{"1", "1000", "1000:1000"} {
-		res := p.try("exec", "-u", u, id, "/bin/id", "-u")
-		want, _, _ := strings.Cut(u, ":")
-		if res.Code == 0 && strings.TrimSpace(res.Stdout) != want {
-			p.falls("-u %s is %s", u, strings.TrimSpace(res.Stdout))
-		}
+	for _, c := range []struct{ id, what, user string }{
+		{"2026-30892", "exec -u 1 is taken for 0:0", "1"},
+		{"2016-3697", "exec -u 1000, and a user named 1000 who is root", "1000"},
+		{"2016-3697", "exec -u 1000:1000, and a user named 1000 who is root", "1000:1000"},
+	} {
+		t.Run(c.user, func(t *testing.T) { execUser(t, c.id, c.what, c.user) })
 	}
-	p.remove(id)
+}
+
+func execUser(t *testing.T, id, what, u string) {
+	p := attack(t, id, what, "weakened vsrun", "args:/bin/sleep 1000")
+	p.check(os.WriteFile(p.path("b", "rootfs", "etc", "passwd"), []byte("1000:x:0:0::/:/bin/sh\n1:x:0:0::/:/bin/sh\n"), 0o644))
+	cid, _ := p.detached("b")
+	res := p.try("exec", "-u", u, cid, "/bin/id", "-u")
+	want, _, _ := strings.Cut(u, ":")
+	if res.Code == 0 && strings.TrimSpace(res.Stdout) != want {
+		p.falls("-u %s is %s", u, strings.TrimSpace(res.Stdout))
+	}
+	p.remove(cid)
 }
 
 func TestAbstractSockets(t *testing.T) {
 	p := attack(t, "2020-15257", "abstract sockets in a container's reach", "none here", "-linux.namespaces[type=network]", "-mounts[destination=/sys]")
+	p.config("b", "args:/bin/sleep 1000")
 	id := p.tag + "-b"
-	p.must("create", "-b", p.path("b"), id)
-	text, err := os.ReadFile("/proc/net/unix")
-	p.check(err)
-	for line := range strings.Lines(string(text)) {
-		if strings.Contains(line, "@") && strings.Contains(line, p.tag) {
-			p.falls("%s", strings.TrimSpace(line))
+	before := abstractSockets(p)
+	look := func(when string) {
+		for name := range abstractSockets(p) {
+			if !before[name] && (strings.Contains(name, p.tag) || strings.Contains(name, rt.Name)) {
+				p.falls("%s: %s", when, name)
+			}
 		}
 	}
+	p.must("create", "-b", p.path("b"), id)
+	look("created")
+	p.must("start", id)
+	look("running")
+	p.try("exec", "-d", id, "/bin/sleep", "100")
+	look("exec")
 	p.remove(id)
+}
+
+// abstractSockets are the names in the abstract namespace of this network namespace.
+func abstractSockets(p *place) map[string]bool {
+	p.Helper()
+	text, err := os.ReadFile("/proc/net/unix")
+	p.check(err)
+	names := map[string]bool{}
+	for line := range strings.Lines(string(text)) {
+		if _, name, ok := strings.Cut(strings.TrimSpace(line), "@"); ok {
+			names[name] = true
+		}
+	}
+	return names
 }
 
 // Without a cgroup namespace the host's cgroups are mounted; they must be read-only as asked.
