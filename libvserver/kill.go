@@ -105,8 +105,9 @@ func (c *container) kill() error {
 			p = nil
 		}
 	}
-	// A create that was killed may have left a process whose pid it had not yet written down.
-	if m != nil && (c.rec.InitPid == 0 || c.rec.Creating || !loadLaunched(c.rec).PIDNS || c.r.frozen(c.rec)) {
+	// A create that was killed may have left a process whose pid it had not yet written down; a restore (there is no
+	// FIFO), a CRIU that waits for processes which it will not see dying.
+	if m != nil && (c.rec.InitPid == 0 || c.rec.ExecFifo == "" || c.rec.Creating || !loadLaunched(c.rec).PIDNS || c.r.frozen(c.rec)) {
 		if err := m.Kill(); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -66,8 +67,8 @@ func (s *restoration) prepareMounts(o *proto.Options) error {
 	return nil
 }
 
-// shareImages makes the images belong to the container's root as well as the host's: in a user namespace CRIU reads some
-// of them as that.
+// shareImages lets CRIU read the images as the container's root, which it partly is in a user namespace, as well as the
+// host's.
 func (s *restoration) shareImages() error {
 	ids := &plan.MountIDMap{UIDs: mapsRoot(s.plan.Clone.UIDs), GIDs: mapsRoot(s.plan.Clone.GIDs)}
 	if len(ids.UIDs) == 0 || len(ids.GIDs) == 0 {
@@ -80,13 +81,60 @@ func (s *restoration) shareImages() error {
 		}
 	}
 	to := filepath.Join(privateDir, "images")
-	if err := bindMapped(s.dirs.images, to, false, ids); err != nil {
+	if err := shareDir(s.dirs.images, to, ids); err != nil {
 		return err
 	}
+	// CRIU goes on reading them when it has done away with this mount namespace: a tree that is in none.
+	fd, err := unix.OpenTree(unix.AT_FDCWD, to, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE)
+	if err != nil {
+		return fmt.Errorf("open_tree %s: %w", to, err)
+	}
+	defer unix.Close(fd)
 	unix.Close(s.dirs.imagesFD)
-	var err error
-	s.dirs.imagesFD, err = openDirectory(to)
+	s.dirs.imagesFD, err = unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	return err
+}
+
+// shareDir makes a directory of the images in another, and of those of the dumps before it. Each belongs to the container's
+// root. But the time namespace's is for everybody: CRIU reads it in a process that may still be the host's root without any
+// privilege, while the maps of the new user namespace are not yet written. So all may pass the directory, too.
+func shareDir(from, to string, ids *plan.MountIDMap) error {
+	owned := to + ".owned"
+	if err := bindMapped(from, owned, false, ids); err != nil {
+		return err
+	}
+	if err := os.Mkdir(to, 0o755); err != nil {
+		return err
+	}
+	if err := os.Chmod(to, 0o755); err != nil { // whatever the umask
+		return err
+	}
+	list, err := os.ReadDir(from)
+	if err != nil {
+		return err
+	}
+	for _, e := range list {
+		name := e.Name()
+		switch {
+		case name == "parent" && e.Type() == os.ModeSymlink:
+			err = shareDir(filepath.Join(from, name), filepath.Join(to, name), ids)
+		case !e.Type().IsRegular() || !strings.HasSuffix(name, ".img"):
+			continue
+		case strings.HasPrefix(name, "timens-"):
+			var text []byte
+			if text, err = os.ReadFile(filepath.Join(from, name)); err == nil {
+				if err = os.WriteFile(filepath.Join(to, name), text, 0o644); err == nil {
+					err = os.Chmod(filepath.Join(to, name), 0o644)
+				}
+			}
+		default:
+			err = bindMapped(filepath.Join(owned, name), filepath.Join(to, name), false, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s *restoration) notifyPath() string { return filepath.Join(s.dir.Path(), notifyDir) }
