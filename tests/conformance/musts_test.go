@@ -9,12 +9,18 @@ import (
 )
 
 // TestMusts holds spec/MUSTS.md to the truth: what a line names as its proof exists, and a line without any says so.
-func TestMusts(t *testing.T) {
+func TestMusts(t *testing.T) { checkProofs(t, "spec/MUSTS.md", 90) }
+
+// TestEngineContract holds tests/engines/CONTRACT.md to the same.
+func TestEngineContract(t *testing.T) { checkProofs(t, "tests/engines/CONTRACT.md", 50) }
+
+// checkProofs reads a file whose tables name the proofs of at least so many lines.
+func checkProofs(t *testing.T, file string, least int) {
 	root, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)
 	}
-	data, err := os.ReadFile(filepath.Join(root, "spec/MUSTS.md"))
+	data, err := os.ReadFile(filepath.Join(root, file))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +28,7 @@ func TestMusts(t *testing.T) {
 	for _, r := range table {
 		programs[r.name] = r
 	}
-	name := regexp.MustCompile("`(suite|script|go):([^`]+)`")
+	name := regexp.MustCompile("`(suite|script|go|engine):([^`]+)`")
 	line := regexp.MustCompile(`^\| ([A-Z]\d+) \|`)
 	seen := map[string]bool{}
 	for text := range strings.Lines(string(data)) {
@@ -46,7 +52,7 @@ func TestMusts(t *testing.T) {
 			}
 		}
 	}
-	if len(seen) < 90 {
+	if len(seen) < least {
 		t.Errorf("only %d lines", len(seen))
 	}
 }
@@ -64,6 +70,10 @@ func missing(root, kind, name string, programs map[string]row) string {
 		}
 	case "script":
 		if _, err := os.Stat(filepath.Join(root, "tests/integration/testdata/script", name+".txtar")); err != nil {
+			return err.Error()
+		}
+	case "engine":
+		if _, err := os.Stat(filepath.Join(root, "tests/engines", name+".sh")); err != nil {
 			return err.Error()
 		}
 	case "go":
