@@ -12,6 +12,7 @@ import (
 
 	"github.com/vsrun/vsrun/libvserver/cgroup"
 	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/plan"
@@ -130,7 +131,7 @@ func (n *creation) start() error {
 		return err
 	}
 	defer n.cg.Close()
-	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: n.dir.FD(), Share: n.mayShare()}
+	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: [2]int{n.dir.FD(), guard.Mount()}, Share: n.mayShare()}
 	if n.wait {
 		if o.Listener, err = listenStart(n.dir.FD()); err != nil {
 			return err
@@ -165,6 +166,7 @@ func (n *creation) start() error {
 	if err := n.process.Load(); err != nil {
 		return err
 	}
+	guard.Release() // while the process is at work
 	n.hooks.Late = n.process.Program().Late()
 	return nil
 }

@@ -106,6 +106,7 @@ func (r *Runtime) Exec(o *ExecOptions) (status int, err error) {
 	if o.Detach {
 		return 0, nil
 	}
+	guard.Release() // the program runs
 	log.Flush()
 	return e.foreground()
 }
@@ -214,7 +215,7 @@ func (e *execution) launch() error {
 			ownStdio(uid, !e.o.Detach)
 		}
 	}
-	o := &launch.Options{Console: -1, Share: e.mayShare()}
+	o := &launch.Options{Console: -1, Share: e.mayShare(), Close: [2]int{guard.Mount(), -1}}
 	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged(), Traced: e.traced()}
 	if t.Namespaces&unix.CLONE_NEWNS == 0 {
 		if t.Root = e.rootFD(); t.Root < 0 {

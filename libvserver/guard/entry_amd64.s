@@ -19,9 +19,11 @@
 #define SYS_BRK 12
 #define SYS_PRCTL 157
 #define SYS_OPENAT 257
+#define SYS_PRLIMIT64 302
 #define SYS_OPEN_TREE 428
 #define SYS_FACCESSAT2 439
 #define SYS_MOUNT_SETATTR 442
+#define RLIMIT_NOFILE 7
 #define AT_FDCWD -100
 #define AT_EMPTY_PATH 0x1000
 #define AT_EACCESS 0x200
@@ -295,9 +297,10 @@ setmm:
 	MOVQ	R14, DI
 	MOVQ	$SYS_CLOSE, AX
 	SYSCALL
-	// The mount's descriptor stays open (close-on-exec): to close it makes the kernel wait for RCU.
 	TESTQ	BX, BX
-	JZ	go
+	JNZ	again2
+	MOVL	R15, ·mount(SB)      // to close it makes the kernel wait for RCU: see Release
+	JMP	go
 again2:
 	MOVQ	R15, DI
 	LEAQ	·emptyPath(SB), SI
@@ -311,6 +314,31 @@ close:
 	MOVQ	$SYS_CLOSE, AX
 	SYSCALL
 go:
+	// What the Go runtime would do at its start for nobody. It reads the limits of its cgroup, even where it is told not to
+	// heed them (GODEBUG=containermaxprocs=0): /proc/self/mountinfo among others. It can't open what gets a number from 3
+	// on while that is the soft limit of RLIMIT_NOFILE; package nofile gives the caller's limit back before anything else is
+	// initialised. And it records one allocation for a profile before it sees that nobody can ask for it.
+	MOVQ	·memProfileRate(SB), AX
+	MOVQ	$0, 0(AX)
+	SUBQ	$16, SP
+	XORL	DI, DI
+	MOVL	$RLIMIT_NOFILE, SI
+	XORL	DX, DX
+	LEAQ	github·com∕vsrun∕vsrun∕libvserver∕host∕nofile·Original(SB), R10
+	MOVL	$SYS_PRLIMIT64, AX
+	SYSCALL
+	TESTQ	AX, AX
+	JNZ	start
+	MOVQ	8(R10), AX           // struct rlimit64: rlim_cur, rlim_max
+	MOVQ	AX, 8(SP)
+	CMPQ	AX, $3
+	JLS	start
+	MOVQ	$3, 0(SP)
+	MOVQ	SP, DX
+	XORL	R10, R10
+	MOVL	$SYS_PRLIMIT64, AX
+	SYSCALL
+start:
 	MOVQ	R12, SP
 	JMP	_rt0_amd64_linux(SB)
 

@@ -56,7 +56,7 @@ func Safe() bool {
 
 // Ensure returns if the binary is safe, and otherwise executes it again in a safe way. An error means that there is none.
 func Ensure() error {
-	if Safe() {
+	if mount != 0 || Safe() {
 		return nil
 	}
 	fd, err := clone()

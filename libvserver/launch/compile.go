@@ -33,8 +33,8 @@ type Descriptors struct {
 	Namespaces map[uintptr]int
 	// Sources are detached mounts, by the index of the step that wants them.
 	Sources map[int]int
-	// Close is closed first thing.
-	Close int
+	// Close are closed first thing; -1 is none.
+	Close [2]int
 	// Init is a pidfd of the first process of the container to join, Root its root directory; see Target.
 	Init, Root int
 	// PIDInside: the pid namespace is joined by the child.
@@ -94,8 +94,10 @@ func newCompiler(steps []plan.Step, d *Descriptors) *compiler {
 	if d.Peer > 0 {
 		p.call(unix.SYS_CLOSE, "", val(d.Peer))
 	}
-	if d.Close >= 0 {
-		p.call(unix.SYS_CLOSE, "", val(d.Close))
+	for _, fd := range d.Close {
+		if fd >= 0 {
+			p.call(unix.SYS_CLOSE, "", val(fd))
+		}
 	}
 	if nofile.Raised() {
 		lim, at := place[unix.Rlimit](p)

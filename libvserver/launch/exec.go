@@ -33,7 +33,7 @@ func (t *Target) inside() bool { return t.Unprivileged || t.Traced }
 // Join clones a child that carries out a plan of plan.BuildExec in the container t. Of the options it takes those that
 // concern an exec; what fails for the cgroup is a *CloneError.
 func Join(pl *plan.Plan, o *Options, t *Target) (*Process, error) {
-	d := &Descriptors{Console: o.Console, CgroupTasks: o.CgroupTasks, Listener: -1, Close: -1,
+	d := &Descriptors{Console: o.Console, CgroupTasks: o.CgroupTasks, Listener: -1, Close: o.Close,
 		Init: t.Init, Root: t.Root, PIDInside: t.inside()}
 	defer d.close()
 	if err := d.open(pl); err != nil {

@@ -14,7 +14,7 @@ import (
 // newUserns makes a user namespace with these maps and returns its descriptor: what mount_setattr(2) wants for an
 // id-mapped mount. It lives in a process of its own only until it has been opened.
 func newUserns(uids, gids []plan.IDMap) (int, error) {
-	d := &Descriptors{Close: -1}
+	d := &Descriptors{Close: [2]int{-1, -1}}
 	reports, err := d.talk()
 	if err != nil {
 		return -1, err

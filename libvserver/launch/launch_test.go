@@ -101,7 +101,7 @@ func contains(list []string, s string) bool {
 // launch carries out steps in a child and waits for its end.
 func launch(t *testing.T, share bool, steps ...plan.Step) (exit int, err error) {
 	t.Helper()
-	p, err := Begin(&plan.Plan{Steps: steps}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: -1, Share: share})
+	p, err := Begin(&plan.Plan{Steps: steps}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: [2]int{-1, -1}, Share: share})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestConcurrent(t *testing.T) {
 		for range n {
 			go func() {
 				for range each {
-					p, err := Begin(&plan.Plan{Steps: program("sh", "-c", "exit 3")}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: -1, Share: share})
+					p, err := Begin(&plan.Plan{Steps: program("sh", "-c", "exit 3")}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: [2]int{-1, -1}, Share: share})
 					if err != nil {
 						done <- err
 						return
@@ -243,7 +243,7 @@ func TestFailures(t *testing.T) {
 // TestGiveUp: a child whose runtime goes away while it waits ends without a word.
 func TestGiveUp(t *testing.T) {
 	both(t, func(t *testing.T, share bool) {
-		p, err := Begin(&plan.Plan{Steps: program("sh")}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: -1, Share: share})
+		p, err := Begin(&plan.Plan{Steps: program("sh")}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: [2]int{-1, -1}, Share: share})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -291,7 +291,7 @@ func TestEnvironmentHome(t *testing.T) {
 			plan.LookPath{Origin: "process.args[0]", Name: "/bin/sh"},
 			plan.Exec{Origin: "process.args", Args: []string{"sh", "-c", `test "$HOME" = /home/u && test "$A" = b`}, Env: []string{"A=b"}, Home: true},
 		}
-		p, err := Begin(&plan.Plan{Steps: steps}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: -1, Share: share})
+		p, err := Begin(&plan.Plan{Steps: steps}, &Options{CgroupFD: -1, Listener: -1, Console: -1, Close: [2]int{-1, -1}, Share: share})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -336,7 +336,7 @@ func TestStart(t *testing.T) {
 			plan.Chdir{Origin: "process.cwd", Path: "/no/such"},
 			plan.Exec{Origin: "process.args", Args: []string{"sh"}},
 		}
-		p, err := Begin(&plan.Plan{Steps: steps}, &Options{CgroupFD: -1, Listener: l, Console: -1, Close: -1, Share: share})
+		p, err := Begin(&plan.Plan{Steps: steps}, &Options{CgroupFD: -1, Listener: l, Console: -1, Close: [2]int{-1, -1}, Share: share})
 		if err != nil {
 			t.Fatal(err)
 		}

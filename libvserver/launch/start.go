@@ -38,9 +38,9 @@ type Options struct {
 	Share bool
 	// Trace takes the time of every instruction: Program.Times.
 	Trace bool
-	// Close is a descriptor that the child closes first thing, -1 for none: the lock on the container, which would
-	// outlive a runtime that is killed.
-	Close int
+	// Close are descriptors that the child closes first thing, -1 for none: the lock on the container, which would
+	// outlive a runtime that is killed, and what else is dear to close late.
+	Close [2]int
 }
 
 // Begin clones the child. Its program is only loaded by Load: meanwhile a child that shares memory makes its new

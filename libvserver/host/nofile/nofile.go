@@ -9,9 +9,16 @@ package nofile
 type Limit struct{ Cur, Max uint64 }
 
 // Original is RLIMIT_NOFILE as the caller set it; zero on architectures where that is not known.
+// The executable's entry point (package guard) may have set it, and lowered the limit for the start of the Go runtime.
 var Original Limit
 
-func init() { getrlimit(&Original) }
+func init() {
+	if Original.Max == 0 {
+		prlimit(nil, &Original)
+	} else {
+		prlimit(&Original, nil)
+	}
+}
 
 // Raised tells if the soft limit was changed since.
 func Raised() bool { return Original.Max != 0 && Original.Cur != Original.Max }

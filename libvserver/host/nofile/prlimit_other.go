@@ -2,4 +2,4 @@
 
 package nofile
 
-func getrlimit(*Limit) {}
+func prlimit(set, old *Limit) {}
