@@ -1,6 +1,7 @@
 package launch
 
 import (
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 
@@ -20,6 +21,7 @@ const (
 	opStore        // the uint32 at address arg[0] = arg[1]
 	opTell         // send message kind arg[0] with value arg[1]
 	opAwait        // send message kind arg[0] (0: none) with value arg[1], then read the answer into arg[2] (arg[3] bytes)
+	opBegin        // wait until the rest of the program is loaded, looking arg[0] times for it before sleeping
 	opItoa         // write slot arg[1] as a decimal number with a NUL at address arg[0]
 	opReady        // wait for start's connection on listener arg[0]; from here on it is told of failures
 )
@@ -77,7 +79,16 @@ type machine struct {
 	// stack is that of a child that shares memory, pidfd what clone3(2) returns: both in memory that does not move.
 	stack []byte
 	pidfd int32
+	// loaded is where a child that shares memory and its parent meet: see begin.
+	loaded uint32
 }
+
+// The states of machine.loaded.
+const (
+	notLoaded = iota
+	isLoaded
+	asleep // the child waits for a message
+)
 
 // execute runs the program. It returns only if the program ends without execve, which compile never makes.
 //
@@ -123,6 +134,8 @@ func execute(m *machine) {
 			m.slot[in.out] = value(m, in, 0)
 		case opStore:
 			*(*uint32)(pointer(in.arg[0])) = uint32(value(m, in, 1))
+		case opBegin:
+			errno = begin(m, in, pc)
 		case opItoa:
 			decimal(in.arg[0], value(m, in, 1))
 		case opTell:
@@ -226,7 +239,15 @@ func await(m *machine, in *insn, pc int) syscall.Errno {
 			exit()
 		}
 	}
-	buf, n := in.arg[2], in.arg[3]
+	return answer(m, in.arg[2], in.arg[3])
+}
+
+// answer reads what the parent says into n bytes at buf.
+//
+//go:nosplit
+//go:norace
+//go:noinline
+func answer(m *machine, buf, n uintptr) syscall.Errno {
 	if n == 0 {
 		buf, n = uintptr(unsafe.Pointer(&m.answer)), unsafe.Sizeof(m.answer)
 	}
@@ -240,6 +261,26 @@ func await(m *machine, in *insn, pc int) syscall.Errno {
 		}
 		return 0
 	}
+}
+
+// begin waits until the parent has loaded the rest of the program. That is a fraction of a millisecond away, and to wake a
+// process on a CPU that has gone to sleep takes as long (on a virtual machine, where it is an exit to the host, up to a
+// tenth of a millisecond): so the child looks for a while, and leaves its CPU to whoever wants it, before it sleeps.
+//
+//go:nosplit
+//go:norace
+//go:noinline
+func begin(m *machine, in *insn, pc int) syscall.Errno {
+	for range in.arg[0] {
+		if atomic.LoadUint32(&m.loaded) == isLoaded {
+			return 0
+		}
+		syscall.RawSyscall6(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0, 0)
+	}
+	if !atomic.CompareAndSwapUint32(&m.loaded, notLoaded, asleep) {
+		return 0
+	}
+	return answer(m, 0, 0)
 }
 
 // ready waits for `start`: it takes one connection, and one byte on it is the word to go. A connection that is closed

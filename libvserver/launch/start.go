@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -21,6 +22,7 @@ type Process struct {
 	reports int
 	prog    *Program
 	c       *compiler // until Load
+	shared  bool      // the child shares memory
 	m       *machine
 }
 
@@ -108,8 +110,10 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	if unshare != 0 {
 		p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
 	}
-	p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
-	if !share {
+	if p.shared = share; share {
+		p.c.emit(opBegin, "", val(looks))
+	} else {
+		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
 		if err := p.compile(); err != nil {
 			return err
 		}
@@ -167,6 +171,9 @@ func (p *Process) Load() error {
 		}
 		p.publish()
 	}
+	if p.shared && atomic.SwapUint32(&p.m.loaded, isLoaded) != asleep {
+		return nil // it looks for itself
+	}
 	// A child that could not make its namespaces is gone, and has said so: Next tells.
 	if err := p.Continue(""); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return err
@@ -191,6 +198,9 @@ func (p *Process) publish() {
 	copy(slots, m.slot)
 	m.slot, m.code = slots, p.prog.code
 }
+
+// looks bounds how often a child looks for its program, some 0.2 µs each, before it sleeps.
+const looks = 3000
 
 // retired are the beginnings of programs that a child may still point into.
 var retired [][]insn
