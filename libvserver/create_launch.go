@@ -123,15 +123,15 @@ func (n *creation) save() error {
 	return n.dir.Save(n.rec)
 }
 
-// start clones the container's process. While that makes its namespaces, the limits are set: it does nothing that they
-// could concern before Load.
+// start clones the container's process. While that builds the environment, up to the first stage or StageRecorded, the
+// limits are set: none of them concern it so far.
 func (n *creation) start() error {
 	join, err := n.cg.JoinFDs()
 	if err != nil {
 		return err
 	}
 	defer n.cg.Close()
-	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: [2]int{n.dir.FD(), guard.Mount()}, Share: n.mayShare()}
+	o := &launch.Options{CgroupFD: join.Cgroup, Ahead: n.ahead, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: [2]int{n.dir.FD(), guard.Mount()}, Share: n.mayShare()}
 	if n.wait {
 		if o.Listener, err = listenStart(n.dir.FD()); err != nil {
 			return err
@@ -144,14 +144,25 @@ func (n *creation) start() error {
 		}
 		defer unix.Close(o.Console)
 	}
+	early := len(o.CgroupTasks) > 0 // a cpuset of version 1 takes no process before it has CPUs
+	if early {
+		if err := n.cg.Set(); err != nil {
+			return err
+		}
+	}
 	if n.process, err = launch.Begin(n.plan, o); err != nil {
 		return err
 	}
 	if err := n.noteProcess(); err != nil {
 		return err
 	}
-	if err := n.cg.Set(); err != nil {
+	if err := n.process.Load(); err != nil {
 		return err
+	}
+	if !early {
+		if err := n.cg.Set(); err != nil {
+			return err
+		}
 	}
 	if n.rdt != nil {
 		if err := n.rdt.add(n.process.PID); err != nil {
@@ -162,9 +173,9 @@ func (n *creation) start() error {
 		if err := n.created(); err != nil {
 			return err
 		}
-	}
-	if err := n.process.Load(); err != nil {
-		return err
+		if err := n.process.Recorded(); err != nil {
+			return err
+		}
 	}
 	guard.Release() // while the process is at work
 	n.hooks.Late = n.process.Program().Late()

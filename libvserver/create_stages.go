@@ -51,6 +51,7 @@ func (n *creation) stage(e launch.Event) error {
 		if err == nil {
 			err = n.created()
 		}
+	case plan.StageRecorded: // it is, and the process that shares no memory could not see it
 	case plan.StageStart:
 		err = n.runHooksIn("startContainer", n.bundle.Spec.Hooks.StartContainer, specs.StateCreated)
 	case plan.StageListener:

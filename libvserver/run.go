@@ -99,7 +99,11 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 	if n.hooks.Notify {
 		go func() { _ = n.notifyProxy() }()
 	}
+	mounts := n.holdMounts()
 	end, err := waitExit(n.process.PIDFD)
+	if mounts >= 0 {
+		go unix.Close(mounts) // before this process is gone, whatever comes first
+	}
 	if e := relay.Close(); e != nil {
 		log.Warnf("%v", e)
 	}
@@ -118,6 +122,21 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 		return end.status(), err
 	}
 	return end.status(), nil
+}
+
+// holdMounts takes a descriptor of the container's mount namespace, -1 if there is none or it can't be had
+// (PIDFD_GET_MNT_NAMESPACE, Linux 6.11). To take the last namespace's mounts down, with a wait for RCU, is else a part of
+// the process's exit, and comes before the runtime hears of it; so it goes on beside the removal of the container. With
+// poststop hooks the mounts are to be gone first.
+func (n *creation) holdMounts() int {
+	if n.hooks.PostStop || n.hooks.NS&unix.CLONE_NEWNS == 0 {
+		return -1
+	}
+	fd, err := unix.IoctlRetInt(n.process.PIDFD, unix.PIDFD_GET_MNT_NAMESPACE)
+	if err != nil {
+		return -1
+	}
+	return fd
 }
 
 // remove deletes a container whose program has ended, if nobody else has done it already.

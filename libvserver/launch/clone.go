@@ -77,16 +77,13 @@ func (j *joinArgs) leave() {
 //go:noinline
 func cloneJoined(m *machine, args *cloneArgs, share bool, join *joinArgs) (pid int, errno syscall.Errno) {
 	if share && canShare {
-		alive = append(alive, m)
-		m.stack = make([]byte, childStack)
-		args.flags |= unix.CLONE_VM
-		args.stack, args.stackSize = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.stack)))), childStack
+		shareStack(m, args)
 		f := execute
 		pc := **(**uintptr)(unsafe.Pointer(&f))
 		beforeFork()
 		var r uintptr
 		if join.enter() {
-			r = cloneShared(args, unsafe.Sizeof(*args), pc, m)
+			r = cloneShared(args, unsafe.Sizeof(*args), pc, unsafe.Pointer(m))
 			join.leave()
 		}
 		afterFork()
@@ -108,6 +105,14 @@ func cloneJoined(m *machine, args *cloneArgs, share bool, join *joinArgs) (pid i
 	afterFork()
 	runtime.KeepAlive(m)
 	return int(r), e
+}
+
+// shareStack readies a clone that shares memory.
+func shareStack(m *machine, args *cloneArgs) {
+	alive = append(alive, m)
+	m.stack = make([]byte, childStack)
+	args.flags |= unix.CLONE_VM
+	args.stack, args.stackSize = uint64(uintptr(unsafe.Pointer(unsafe.SliceData(m.stack)))), childStack
 }
 
 // childStack is the size of the stack that a sharing child runs on, in bytes. The linker bounds what nosplit functions

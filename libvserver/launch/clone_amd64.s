@@ -2,16 +2,16 @@
 
 #define SYS_CLONE3 435
 
-// func cloneShared(args *cloneArgs, size uintptr, fn uintptr, m *machine) (r uintptr)
+// func cloneShared(args *cloneArgs, size uintptr, fn uintptr, arg unsafe.Pointer) (r uintptr)
 //
-// The child has a stack of its own and runs fn(m), which does not return. fn is the address of a Go function: the
+// The child has a stack of its own and runs fn(arg), which does not return. fn is the address of a Go function: the
 // argument is in AX, the zero register X15 is cleared and R14 holds g (https://go.dev/s/regabi); nothing that fn calls
 // uses g, as all of it is nosplit.
 TEXT ·cloneShared(SB),NOSPLIT|NOFRAME,$0-40
 	MOVQ	args+0(FP), DI
 	MOVQ	size+8(FP), SI
 	MOVQ	fn+16(FP), R12
-	MOVQ	m+24(FP), R13
+	MOVQ	arg+24(FP), R13
 	MOVL	$SYS_CLONE3, AX
 	SYSCALL
 	TESTQ	AX, AX

@@ -7,7 +7,7 @@ TEXT ·cloneShared(SB),NOSPLIT|NOFRAME,$0-40
 	MOVD	args+0(FP), R0
 	MOVD	size+8(FP), R1
 	MOVD	fn+16(FP), R19
-	MOVD	m+24(FP), R20
+	MOVD	arg+24(FP), R20
 	MOVD	$SYS_CLONE3, R8
 	SVC
 	CBZ	R0, child

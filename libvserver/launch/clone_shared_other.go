@@ -2,6 +2,10 @@
 
 package launch
 
+import "unsafe"
+
 const canShare = false
 
-func cloneShared(*cloneArgs, uintptr, uintptr, *machine) uintptr { panic("not on this architecture") }
+func cloneShared(*cloneArgs, uintptr, uintptr, unsafe.Pointer) uintptr {
+	panic("not on this architecture")
+}

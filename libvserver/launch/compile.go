@@ -58,6 +58,7 @@ type compiler struct {
 	mask      slot // the shared tmpfs over masked directories
 	maskReady slot
 	masked    bool
+	shared    bool            // the child shares the runtime's memory
 	signals   bool            // the signal mask is the program's
 	listener  slot            // of a seccomp filter with NOTIFY
 	dirs      map[string]slot // directories of devices, opened once
@@ -223,6 +224,10 @@ func (c *compiler) await(s plan.Await) {
 		c.home = c.bytes(len("HOME=") + homeSize + 1)
 		copy(c.home, "HOME=")
 		c.emit(opAwait, s.String(), val(kindStage+uint32(s.Stage)), val(0), val(address(c.home)+5), val(homeSize))
+		return
+	}
+	if s.Stage == plan.StageRecorded && c.shared {
+		c.emit(opGate, s.String(), val(gateRecorded), val(looks))
 		return
 	}
 	value := val(0)

@@ -21,7 +21,7 @@ const (
 	opStore        // the uint32 at address arg[0] = arg[1]
 	opTell         // send message kind arg[0] with value arg[1]
 	opAwait        // send message kind arg[0] (0: none) with value arg[1], then read the answer into arg[2] (arg[3] bytes)
-	opBegin        // wait until the rest of the program is loaded, looking arg[0] times for it before sleeping
+	opGate         // wait until gate arg[0] is open, looking arg[1] times before sleeping
 	opItoa         // write slot arg[1] as a decimal number with a NUL at address arg[0]
 	opReady        // wait for start's connection on listener arg[0]; from here on it is told of failures
 )
@@ -79,14 +79,20 @@ type machine struct {
 	// stack is that of a child that shares memory, pidfd what clone3(2) returns: both in memory that does not move.
 	stack []byte
 	pidfd int32
-	// loaded is where a child that shares memory and its parent meet: see begin.
-	loaded uint32
+	// gate are where a child that shares memory and its parent meet: see pass.
+	gate [2]uint32
 }
 
-// The states of machine.loaded.
+// The gates.
 const (
-	notLoaded = iota
-	isLoaded
+	gateLoaded   = iota // the rest of the program is there
+	gateRecorded        // plan.StageRecorded
+)
+
+// The states of a gate.
+const (
+	shut = iota
+	open
 	asleep // the child waits for a message
 )
 
@@ -134,8 +140,8 @@ func execute(m *machine) {
 			m.slot[in.out] = value(m, in, 0)
 		case opStore:
 			*(*uint32)(pointer(in.arg[0])) = uint32(value(m, in, 1))
-		case opBegin:
-			errno = begin(m, in, pc)
+		case opGate:
+			errno = pass(m, &m.gate[in.arg[0]&1], in.arg[1])
 		case opItoa:
 			decimal(in.arg[0], value(m, in, 1))
 		case opTell:
@@ -263,21 +269,21 @@ func answer(m *machine, buf, n uintptr) syscall.Errno {
 	}
 }
 
-// begin waits until the parent has loaded the rest of the program. That is a fraction of a millisecond away, and to wake a
-// process on a CPU that has gone to sleep takes as long (on a virtual machine, where it is an exit to the host, up to a
-// tenth of a millisecond): so the child looks for a while, and leaves its CPU to whoever wants it, before it sleeps.
+// pass waits until the parent opens a gate. That is a fraction of a millisecond away, and to wake a process on a CPU that
+// has gone to sleep takes as long (on a virtual machine, where it is an exit to the host, up to a tenth of a millisecond):
+// so the child looks for a while, and leaves its CPU to whoever wants it, before it sleeps.
 //
 //go:nosplit
 //go:norace
 //go:noinline
-func begin(m *machine, in *insn, pc int) syscall.Errno {
-	for range in.arg[0] {
-		if atomic.LoadUint32(&m.loaded) == isLoaded {
+func pass(m *machine, gate *uint32, looks uintptr) syscall.Errno {
+	for range looks {
+		if atomic.LoadUint32(gate) == open {
 			return 0
 		}
 		syscall.RawSyscall6(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0, 0)
 	}
-	if !atomic.CompareAndSwapUint32(&m.loaded, notLoaded, asleep) {
+	if !atomic.CompareAndSwapUint32(gate, shut, asleep) {
 		return 0
 	}
 	return answer(m, 0, 0)

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"strconv"
 	"sync/atomic"
+	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -23,6 +24,7 @@ type Process struct {
 	prog    *Program
 	c       *compiler // until Load
 	shared  bool      // the child shares memory
+	waits   bool      // for Load
 	m       *machine
 }
 
@@ -36,6 +38,8 @@ type Options struct {
 	Listener int
 	// Console is a connected socket for the pty's master, -1 to receive it as an event.
 	Console int
+	// Ahead makes namespaces for the child, nil for none. The child is then loaded at its birth.
+	Ahead *Ahead
 	// Share lets the child run in the runtime's memory instead of a copy; see cloneAndExecute for when not to.
 	Share bool
 	// Trace takes the time of every instruction: Program.Times.
@@ -86,35 +90,36 @@ func (d *Descriptors) talk() (int, error) {
 }
 
 func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
-	args := &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
 	share := o.Share && canShare && !o.Trace && !pl.Clone.Has(unix.CLONE_NEWTIME) && !pl.Clone.Joins(unix.CLONE_NEWTIME) && !forks(pl)
+	p.shared, p.c.shared = share, share
 	later := uintptr(0)
 	if share && !pl.Clone.Has(unix.CLONE_NEWUSER) {
 		later = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNS
 	}
-	unshare := uintptr(0)
-	for _, n := range pl.Clone.New {
-		switch {
-		case n.Inside || n.Flag == unix.CLONE_NEWCGROUP || n.Flag == unix.CLONE_NEWTIME:
-			// The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
-		case n.Flag&later != 0:
-			unshare |= n.Flag
-		default:
-			args.flags |= uint64(n.Flag)
-		}
-	}
+	args, unshare := cloneFlags(&pl.Clone, later)
 	if o.CgroupFD >= 0 {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(o.CgroupFD)
 	}
-	if unshare != 0 {
-		p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
+	ahead := o.Ahead
+	if ahead != nil {
+		made := uint64(ahead.flags)
+		first := *args
+		first.flags &^= made
+		if err := p.prepare(pl, unshare&^ahead.flags, nil); err != nil {
+			return err
+		}
+		if ahead.ready() {
+			args = &first
+		} else {
+			ahead = nil
+			p.c = newCompiler(pl.Steps, d)
+			p.c.shared = share
+			p.prog = p.c.Program
+		}
 	}
-	if p.shared = share; share {
-		p.c.emit(opBegin, "", val(looks))
-	} else {
-		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
-		if err := p.compile(); err != nil {
+	if ahead == nil {
+		if err := p.prepare(pl, unshare, &share); err != nil {
 			return err
 		}
 	}
@@ -134,18 +139,21 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 			return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
 		}
 	}
-	do := func() error {
-		pid, errno := cloneAndExecute(p.m, args, share)
+	born := func(pid int, errno syscall.Errno) error {
 		if errno != 0 {
 			return &CloneError{Clone: pl.Clone, Errno: errno}
 		}
 		p.PID, p.PIDFD = pid, int(p.m.pidfd)
 		return nil
 	}
+	do := func() error { return born(cloneAndExecute(p.m, args, share)) }
 	var err error
-	if !enters(pl) {
+	switch {
+	case ahead != nil:
+		err = born(ahead.clone(p.m, args, share))
+	case !enters(pl):
 		err = do()
-	} else {
+	default:
 		// A thread that has entered namespaces is not given back: it ends with its goroutine.
 		done := make(chan error)
 		go func() {
@@ -162,8 +170,43 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	return err
 }
 
-// Load gives the child the rest of its program, if it has not got that with its own copy of the memory, and lets it go
-// on. It is to be called once.
+// cloneFlags divides the new namespaces into those that clone3(2) makes and those that the child makes itself: of kinds
+// in later. The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
+func cloneFlags(c *plan.Clone, later uintptr) (args *cloneArgs, unshare uintptr) {
+	args = &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
+	for _, n := range c.New {
+		switch {
+		case n.Inside || n.Flag == unix.CLONE_NEWCGROUP || n.Flag == unix.CLONE_NEWTIME:
+		case n.Flag&later != 0:
+			unshare |= n.Flag
+		default:
+			args.flags |= uint64(n.Flag)
+		}
+	}
+	return args, unshare
+}
+
+// prepare compiles what the child has at its birth: with a gate or a stage at which it waits for Load, the rest is
+// compiled then if it shares memory; without (waits is nil) it is all there.
+func (p *Process) prepare(pl *plan.Plan, unshare uintptr, waits *bool) error {
+	if unshare != 0 {
+		p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
+	}
+	switch {
+	case waits == nil:
+	case *waits:
+		p.waits = true
+		p.c.emit(opGate, "", val(gateLoaded), val(looks))
+		return nil
+	default:
+		p.waits = true
+		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
+	}
+	return p.compile()
+}
+
+// Load gives the child the rest of its program, if it has not got that at its birth, and lets it go on. It is to be
+// called once.
 func (p *Process) Load() error {
 	if p.c != nil {
 		if err := p.compile(); err != nil {
@@ -171,10 +214,34 @@ func (p *Process) Load() error {
 		}
 		p.publish()
 	}
-	if p.shared && atomic.SwapUint32(&p.m.loaded, isLoaded) != asleep {
+	if !p.waits {
+		return nil
+	}
+	if p.shared {
+		return p.open(gateLoaded)
+	}
+	return p.let()
+}
+
+// Recorded lets the child pass plan.StageRecorded, if it shares memory. Another one tells when it is there.
+func (p *Process) Recorded() error {
+	if !p.shared {
+		return nil
+	}
+	return p.open(gateRecorded)
+}
+
+// open opens a gate.
+func (p *Process) open(gate int) error {
+	if atomic.SwapUint32(&p.m.gate[gate], open) != asleep {
 		return nil // it looks for itself
 	}
-	// A child that could not make its namespaces is gone, and has said so: Next tells.
+	return p.let()
+}
+
+// let lets a child go on that waits for a message. One that could not make its namespaces is gone, and has said so: Next
+// tells.
+func (p *Process) let() error {
 	if err := p.Continue(""); err != nil && !errors.Is(err, unix.EPIPE) && !errors.Is(err, unix.ECONNRESET) {
 		return err
 	}
@@ -199,7 +266,7 @@ func (p *Process) publish() {
 	m.slot, m.code = slots, p.prog.code
 }
 
-// looks bounds how often a child looks for its program, some 0.2 µs each, before it sleeps.
+// looks bounds how often somebody looks for what another CPU is at, some 0.2 µs each, before it sleeps.
 const looks = 3000
 
 // retired are the beginnings of programs that a child may still point into.

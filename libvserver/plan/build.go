@@ -24,7 +24,7 @@ type Options struct {
 	PreserveFDs  int
 	// Wait: the process waits for `start` before it runs the container's program.
 	Wait bool
-	// Recorded: the runtime records the container before it gives the process its program, which then need not wait for it.
+	// Recorded: the runtime records the container while the process is at work, which then need not say how far it is.
 	Recorded bool
 	// SystemdCgroup: systemd puts the process into its cgroup.
 	SystemdCgroup bool

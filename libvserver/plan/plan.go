@@ -74,6 +74,8 @@ const (
 	StageHome
 	// StageCreated: the environment is complete; the runtime records it.
 	StageCreated
+	// StageRecorded: the runtime has recorded the container, which nobody waits to see; the process does not ask.
+	StageRecorded
 	// StageStart: startContainer hooks run.
 	StageStart
 	// StageListener: the seccomp notify descriptor is handed over.
@@ -88,6 +90,6 @@ const (
 	StageScheduling
 )
 
-var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "start", "seccomp listener", "program", "terminal relay", "network devices", "scheduling"}
+var stageNames = [...]string{"id maps", "cgroup", "copy up", "console", "hooks", "home", "created", "recorded", "start", "seccomp listener", "program", "terminal relay", "network devices", "scheduling"}
 
 func (s Stage) String() string { return stageNames[s] }

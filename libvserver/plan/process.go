@@ -70,6 +70,8 @@ func (b *builder) process() {
 	}
 	if !b.opt.Recorded || b.forks() || b.p.Clone.Joins(unix.CLONE_NEWUSER) {
 		b.await(Default, StageCreated)
+	} else {
+		b.await(Default, StageRecorded)
 	}
 	b.add(CloseFDs{Origin: Default, Preserve: b.opt.PreserveFDs})
 	if b.opt.Wait {

@@ -93,6 +93,8 @@ func (s Await) String() string {
 		return "wait for HOME from the container's /etc/passwd"
 	case StageCreated:
 		return "wait until the container is recorded as created"
+	case StageRecorded:
+		return "wait until the container is recorded"
 	case StageStart:
 		return "wait for startContainer hooks"
 	case StageNetDevices:
