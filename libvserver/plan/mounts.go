@@ -2,6 +2,7 @@ package plan
 
 import (
 	"path"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -211,7 +212,22 @@ func (b *builder) fsMount(s *Mount) {
 		}
 	}
 	if b.linux.MountLabel != "" && b.facts.SELinux && s.Type != "proc" && s.Type != "sysfs" {
-		s.Data = append(s.Data[:len(s.Data):len(s.Data)], "context="+b.linux.MountLabel)
+		s.Data = append(s.Data[:len(s.Data):len(s.Data)], b.labelOption()+"="+b.linux.MountLabel)
+	}
+}
+
+// labelOption is the mount option that linux.mountLabel goes into: context, or what an annotation says that Podman gives (an
+// option of its own since a filesystem that is mounted twice refuses another context), and crun knows.
+func (b *builder) labelOption() string {
+	const key = "run.oci.mount_context_type"
+	switch v := b.s.Annotations[key]; v {
+	case "":
+		return "context"
+	case "context", "fscontext", "defcontext", "rootcontext": // mount(8), "Mount options for SELinux"
+		return v
+	default:
+		b.fault(`annotations["`+key+`"]`, "must be context, fscontext, defcontext or rootcontext (got "+strconv.Quote(v)+")")
+		return "context"
 	}
 }
 

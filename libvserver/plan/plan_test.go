@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -221,6 +222,32 @@ func TestDataOptions(t *testing.T) {
 	} {
 		if d := cmp.Diff(c.want, dataOptions(c.in)); d != "" {
 			t.Errorf("%q: %s", c.in, d)
+		}
+	}
+}
+
+// TestMountLabelOption: an annotation of Podman's chooses the option that a filesystem's label goes into.
+func TestMountLabelOption(t *testing.T) {
+	for value, want := range map[string]string{"": "context", "context": "context", "rootcontext": "rootcontext", "fscontext": "fscontext", "defcontext": "defcontext", "nocontext": ""} {
+		b := parse(t, head+`"annotations":{"run.oci.mount_context_type":"`+value+`"},"mounts":[{"destination":"/a","type":"tmpfs"}],"linux":{"mountLabel":"u:r:t:s0:c1,c2","namespaces":[{"type":"mount"}]}}`)
+		p, err := Build(b, host(unified), &Options{ID: "ID"})
+		if want == "" {
+			if err == nil || !strings.Contains(err.Error(), `annotations["run.oci.mount_context_type"]: must be context,`) {
+				t.Errorf("%s: %v", value, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := false
+		for _, s := range p.Steps {
+			if m, ok := s.(Mount); ok && m.Target == "/a" {
+				found = slices.Contains(m.Data, want+"=u:r:t:s0:c1,c2")
+			}
+		}
+		if !found {
+			t.Errorf("%q: no %s", value, want)
 		}
 	}
 }
