@@ -19,9 +19,13 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 UNITDIR = $(PREFIX)/lib/systemd/system
 SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_test.go' 2>/dev/null)
 ARGS    ?=
+SUITE   ?=
+OUT     ?=
+FILES   ?=
+export CMD
 
 .DELETE_ON_ERROR:
-.PHONY: all docs deb run test test-engines conformance cve lint bench install uninstall clean help FORCE
+.PHONY: all docs deb run test test-engines test-vm vm-run vm-shell vm-image conformance cve lint bench install uninstall clean help FORCE
 
 all: vsrun docs ## build ./vsrun, static, and its manual pages and shell completions
 
@@ -107,3 +111,17 @@ cve: vsrun ## try the known attacks on OCI runtimes, and print a table (RUNTIME=
 
 test-engines: vsrun ## real Podman, containerd and Docker, those that are installed (RUNTIME=runc compares; ENGINES=podman)
 	@RUNTIME=$${RUNTIME:-./vsrun} tests/engines/run.sh $(ENGINES)
+
+VM = contrib/need qemu mmdebstrap cpio && go run ./tests/vm
+
+test-vm: vsrun ## the suites of real engines in a Debian 13 machine under qemu (SUITE=podman; RUNTIME=crun compares)
+	@$(VM) test $(ARGS) $(SUITE)
+
+vm-run: vsrun ## one command in such a machine, in /work: CMD='integration.test -test.run TestLive' (OUT=DIR FILES='A B')
+	@$(VM) run -out '$(OUT)' -files '$(FILES)' $(ARGS) "$$CMD"
+
+vm-shell: vsrun ## a prompt in such a machine
+	@$(VM) shell $(ARGS)
+
+vm-image: ## build the machine's disks, and print where they are
+	@$(VM) build

@@ -7,7 +7,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"sort"
 	"strings"
@@ -65,10 +64,8 @@ func run(m *testing.M) (int, error) {
 	}
 	defer harness.RemoveTree(dir)
 	attacker = filepath.Join(dir, "attacker")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", attacker, "./attacker")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("building the attacker: %w\n%s", err, out)
+	if err := harness.BuildProgram(attacker, "github.com/vsrun/vsrun/tests/cve/attacker"); err != nil {
+		return 1, err
 	}
 	unix.Umask(0o022)
 	if rt.Name != "vsrun" {

@@ -10,7 +10,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -58,11 +57,8 @@ func run(m *testing.M) (int, error) {
 	}
 	defer harness.RemoveTree(dir)
 	probe = filepath.Join(dir, "probe")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", probe,
-		"github.com/vsrun/vsrun/tests/cmd/probe")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("building the probe: %w\n%s", err, out)
+	if err := harness.BuildProgram(probe, "github.com/vsrun/vsrun/tests/cmd/probe"); err != nil {
+		return 1, err
 	}
 	// Where testscript makes its directories: a run of some scripts only would leave them.
 	if err := os.Setenv("GOTMPDIR", dir); err != nil {

@@ -3,9 +3,11 @@
 // line, "N passed, N failed, N skipped". A test with subtests counts by those.
 //
 //	report [-also DIRECTORY]... [GO TEST ARGUMENT]...
+//	test2json ... | report -stdin
 //
 // Each directory is a module of its own, tested with the same arguments after
-// the current one.
+// the current one. The second form sums up events that are there already, for
+// a machine without Go.
 package main
 
 import (
@@ -54,6 +56,9 @@ func main() {
 	begin := time.Now()
 	dirs, args := modules(os.Args[1:])
 	var errs []error
+	if len(args) == 1 && args[0] == "-stdin" {
+		dirs, errs = nil, append(errs, r.read(os.Stdin))
+	}
 	for _, dir := range dirs {
 		errs = append(errs, r.test(dir, args))
 	}
