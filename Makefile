@@ -22,7 +22,7 @@ ARGS    ?=
 SUITE   ?=
 OUT     ?=
 FILES   ?=
-export CMD
+export VM_COMMAND := $(value CMD)
 
 .DELETE_ON_ERROR:
 .PHONY: all docs deb run test test-engines test-vm vm-run vm-shell vm-image conformance cve lint bench install uninstall clean help FORCE
@@ -118,7 +118,7 @@ test-vm: vsrun ## the suites of real engines in a Debian 13 machine under qemu (
 	@$(VM) test $(ARGS) $(SUITE)
 
 vm-run: vsrun ## one command in such a machine, in /work: CMD='integration.test -test.run TestLive' (OUT=DIR FILES='A B')
-	@$(VM) run -out '$(OUT)' -files '$(FILES)' $(ARGS) "$$CMD"
+	@$(VM) run -out '$(OUT)' -files '$(FILES)' $(ARGS) "$$VM_COMMAND"
 
 vm-shell: vsrun ## a prompt in such a machine
 	@$(VM) shell $(ARGS)
