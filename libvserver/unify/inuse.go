@@ -1,0 +1,222 @@
+package unify
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountLine is what unify needs of a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
+type mountLine struct {
+	dev     string // major:minor
+	root    string // what of the filesystem is mounted
+	point   string
+	fs      string
+	options string // of the filesystem
+}
+
+func parseMountLine(line string) (m mountLine, ok bool) {
+	before, after, ok := strings.Cut(line, " - ")
+	f := strings.Fields(before)
+	a := strings.SplitN(after, " ", 3)
+	if !ok || len(f) < 6 || len(a) < 3 {
+		return m, false
+	}
+	return mountLine{f[2], unescape(f[3]), unescape(f[4]), a[0], unescape(a[2])}, true
+}
+
+// unescape undoes the octal escapes of mountinfo.
+func unescape(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	var b strings.Builder
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+3 < len(s) {
+			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
+				b.WriteByte(byte(v))
+				i += 3
+				continue
+			}
+		}
+		b.WriteByte(s[i])
+	}
+	return b.String()
+}
+
+// processes calls f for every process.
+func processes(f func(pid string)) error {
+	d, err := os.Open("/proc")
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	names, err := d.Readdirnames(-1)
+	for _, n := range names {
+		if n[0] >= '1' && n[0] <= '9' {
+			f(n)
+		}
+	}
+	return err
+}
+
+// eachMount calls f for every mount in every mount namespace that a process is in.
+func eachMount(f func(pid string, m *mountLine)) error {
+	seen := map[string]bool{}
+	return processes(func(pid string) {
+		ns, err := os.Readlink("/proc/" + pid + "/ns/mnt")
+		if err != nil || seen[ns] {
+			return
+		}
+		seen[ns] = true
+		b, err := os.ReadFile("/proc/" + pid + "/mountinfo")
+		if err != nil {
+			return
+		}
+		for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
+			if m, ok := parseMountLine(sc.Text()); ok {
+				f(pid, &m)
+			}
+		}
+	})
+}
+
+// layers are the directories that an overlay's options name.
+func (m *mountLine) layers() (upper []string, lower []string) {
+	for _, o := range strings.Split(m.options, ",") {
+		k, v, _ := strings.Cut(o, "=")
+		switch k {
+		case "upperdir", "workdir":
+			upper = append(upper, v)
+		case "lowerdir", "lowerdir+", "datadir+":
+			for _, l := range strings.Split(v, ":") {
+				if l != "" {
+					lower = append(lower, l)
+				}
+			}
+		}
+	}
+	return upper, lower
+}
+
+func within(path, dir string) bool { return path == dir || strings.HasPrefix(path, dir+"/") }
+
+// inUse says why a tree must not be replaced: it is somebody's root or working directory, an overlay's layer, or mounted
+// somewhere (as a running container's root is). Paths in other mount namespaces are compared by device and path in the
+// filesystem.
+func inUse(paths []string) (map[string]error, error) {
+	why := map[string]error{}
+	// Where the trees are in their filesystem, as mountinfo's fourth field says it.
+	own, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("mounts: %w", err)
+	}
+	type place struct{ dev, path string }
+	places := map[string]place{}
+	for _, p := range paths {
+		best := ""
+		for _, line := range strings.Split(string(own), "\n") {
+			if m, ok := parseMountLine(line); ok && (within(p, m.point) || m.point == "/") && len(m.point) >= len(best) {
+				best = m.point
+				places[p] = place{m.dev, strings.TrimSuffix(m.root, "/") + strings.TrimPrefix(p, strings.TrimSuffix(m.point, "/"))}
+			}
+		}
+	}
+	note := func(p, format string, args ...any) {
+		if why[p] == nil {
+			why[p] = fmt.Errorf(format, args...)
+		}
+	}
+	err = eachMount(func(pid string, m *mountLine) {
+		for _, p := range paths {
+			if at := places[p]; m.dev == at.dev && within(m.root, at.path) {
+				note(p, "it is mounted at %s in the mount namespace of process %s: is a container running in it?", m.point, pid)
+			}
+			if m.fs != "overlay" {
+				continue
+			}
+			upper, lower := m.layers()
+			for _, u := range upper {
+				if within(u, p) || within(p, u) {
+					note(p, "it is the upper layer of the overlay mounted at %s (process %s)", m.point, pid)
+				}
+			}
+			for _, l := range lower {
+				if within(l, p) || within(p, l) {
+					note(p, "it is a lower layer of the overlay mounted at %s (process %s)", m.point, pid)
+				}
+			}
+		}
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mounts: %w", err)
+	}
+	self := strconv.Itoa(os.Getpid())
+	err = processes(func(pid string) {
+		for _, what := range []string{"root", "cwd", "exe"} {
+			at, err := os.Readlink("/proc/" + pid + "/" + what)
+			if err != nil || at == "/" || pid == self && what == "cwd" {
+				continue
+			}
+			for _, p := range paths {
+				if within(at, p) {
+					note(p, "process %s has its %s in it", pid, map[string]string{"root": "root directory", "cwd": "working directory", "exe": "program"}[what])
+				}
+			}
+		}
+	})
+	return why, err
+}
+
+// writers finds processes that have something in a directory open for writing, or have their working directory there.
+func writers(dir string) error {
+	var found error
+	err := processes(func(pid string) {
+		if found != nil {
+			return
+		}
+		base := "/proc/" + pid
+		for _, what := range []string{"/root", "/cwd"} {
+			if at, err := os.Readlink(base + what); err == nil && within(at, dir) {
+				found = fmt.Errorf("process %s is in it", pid)
+				return
+			}
+		}
+		fds, err := os.Open(base + "/fd")
+		if err != nil {
+			return
+		}
+		defer fds.Close()
+		names, _ := fds.Readdirnames(-1)
+		for _, n := range names {
+			at, err := os.Readlink(base + "/fd/" + n)
+			if err != nil || !within(at, dir) {
+				continue
+			}
+			if pid == strconv.Itoa(os.Getpid()) {
+				continue
+			}
+			if b, err := os.ReadFile(base + "/fdinfo/" + n); err == nil && writable(string(b)) {
+				found = fmt.Errorf("process %s has %s open for writing", pid, strings.TrimPrefix(at, dir))
+			}
+		}
+	})
+	return errors.Join(found, err)
+}
+
+// writable reads the flags in fdinfo (proc_pid_fdinfo(5)). A directory counts: something may be made in it.
+func writable(info string) bool {
+	for _, line := range strings.Split(info, "\n") {
+		if v, ok := strings.CutPrefix(line, "flags:"); ok {
+			flags, err := strconv.ParseUint(strings.TrimSpace(v), 8, 64)
+			return err != nil || flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_DIRECTORY != 0
+		}
+	}
+	return true
+}

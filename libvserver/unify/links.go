@@ -1,0 +1,313 @@
+package unify
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
+)
+
+// metaKey is what files that are to be one inode must have in common besides content and attributes.
+type metaKey struct {
+	size, mtime    int64
+	mode, uid, gid uint32
+}
+
+func keyOf(st *stat) metaKey {
+	return metaKey{int64(st.size), st.mtime.Nano(), st.mode, st.uid, st.gid}
+}
+
+func byMeta(a, b *file) int {
+	x, y := keyOf(a.st), keyOf(b.st)
+	return cmp.Or(cmp.Compare(x.size, y.size), cmp.Compare(x.mtime, y.mtime), cmp.Compare(x.mode, y.mode),
+		cmp.Compare(x.uid, y.uid), cmp.Compare(x.gid, y.gid))
+}
+
+// linkDigest names a file of the links layout: content and metadata.
+func linkDigest(c *content) digest {
+	f := c.files[0]
+	k := keyOf(f.st)
+	b := append([]byte(nil), c.digest[:]...)
+	for _, v := range []uint64{uint64(k.size), uint64(k.mtime), uint64(k.mode), uint64(k.uid), uint64(k.gid)} {
+		b = binary.LittleEndian.AppendUint64(b, v)
+	}
+	for _, x := range f.xattrs {
+		b = append(append(append(append(b, x.name...), 0), strconv.Itoa(len(x.value))...), 0)
+		b = append(b, x.value...)
+	}
+	return sha256.Sum256(b)
+}
+
+// pool is what the store has for the links layout: inodes, and what they look like.
+func (s *Store) pool() (inodes map[uint64]bool, keys map[metaKey]bool, err error) {
+	inodes, keys = map[uint64]bool{}, map[metaKey]bool{}
+	err = eachObject(s.links, func(name string) error {
+		var st stat
+		if err := statAt(s.links, name, &st); err != nil {
+			return ignoreGone(err)
+		}
+		inodes[st.ino] = true
+		keys[keyOf(&st)] = true
+		return nil
+	})
+	if err != nil {
+		err = fmt.Errorf("read %s/%s: %w", s.Path, tree.Links, err)
+	}
+	return inodes, keys, err
+}
+
+// links unifies scanned trees in the links layout. Every file is replaced by itself, so a run that is killed leaves
+// trees that are whole, and partly unified.
+func (j *job) links(todo []*target, images []*image, files []*file) error {
+	inodes, keys, err := j.pool()
+	if err != nil {
+		return err
+	}
+	var wanted []*file
+	for _, f := range files {
+		switch {
+		case f.keep != shared:
+		case inodes[f.st.ino]:
+			// It is shared already.
+		case f.names > 1 || f.st.nlink > f.names:
+			f.keep = linked
+		default:
+			wanted = append(wanted, f)
+		}
+	}
+	var bytes uint64
+	known := func(fs []*file) bool { return keys[keyOf(fs[0].st)] }
+	count := func(fs []*file) bool { bytes += fs[0].st.size * uint64(len(fs)); return true }
+	twins := groups(wanted, byMeta, func(fs []*file) bool { return !known(fs) && len(fs) > 1 && count(fs) })
+	// What the store may have is of interest even if no other file here is like it.
+	old := groups(wanted, byMeta, func(fs []*file) bool { return known(fs) && count(fs) })
+	n := 0
+	for _, g := range twins {
+		n += len(g.files)
+	}
+	for _, g := range old {
+		n += len(g.files)
+	}
+	j.progress.begin("reading", uint64(n), bytes)
+	none := func(int, *content, *file) error { return nil }
+	contents, err := (&comparer{progress: j.progress, attributes: true, found: none}).run(twins)
+	if err != nil {
+		return err
+	}
+	more, err := (&comparer{progress: j.progress, attributes: true, single: true, found: none}).run(old)
+	if err != nil {
+		return err
+	}
+	contents = append(contents, more...)
+
+	names := make([]string, len(contents))
+	for i, c := range contents {
+		d := linkDigest(c)
+		names[i] = d.name()
+	}
+	if err := parallel(len(contents), func(i int) error { return j.linkObject(contents[i], names[i]) }); err != nil {
+		return err
+	}
+	name := map[*content]string{}
+	for i, c := range contents {
+		if c.obj.ino == 0 { // like no other
+			for _, f := range c.files {
+				f.content = nil
+			}
+			continue
+		}
+		name[c] = names[i]
+		j.res.Shared++
+		if c.isNew {
+			j.res.New++
+			j.res.After += c.obj.blocks * 512
+		}
+	}
+	var before, after atomic.Uint64
+	for i, im := range images {
+		j.res.Files += im.files
+		before.Add(im.disk)
+		if j.o.DryRun {
+			continue
+		}
+		t := &tree.Tree{Layout: tree.LayoutLinks, Verity: tree.VerityOff, Store: j.Path}
+		if err := (attrs{fd: todo[i].fd}).set(tree.Attr, t.Value()); err != nil {
+			return fmt.Errorf("mark %s: %w", im.path, err)
+		}
+	}
+	total := 0
+	for _, im := range images {
+		total += len(im.dirs)
+	}
+	j.progress.begin("linking", uint64(total), 0)
+	for _, im := range images {
+		if err := parallel(len(im.dirs), func(i int) error {
+			j.progress.read(1, 0)
+			n, err := j.linkDir(im, im.dirs[i], name)
+			after.Add(n)
+			return err
+		}); err != nil {
+			return err
+		}
+	}
+	j.res.Bytes += before.Load()
+	j.res.After += after.Load()
+	for i, t := range todo {
+		status := "unified"
+		if j.o.DryRun {
+			status = "would be unified"
+		}
+		j.report(t, images[i], status, "")
+	}
+	return nil
+}
+
+// linkObject finds or makes the file that all files of a content become.
+func (j *job) linkObject(c *content, name string) error {
+	err := statAt(j.Store.links, name, &c.obj)
+	if err == nil {
+		fd, err := openBeneath(j.Store.links, name, readFile)
+		if err != nil {
+			return fmt.Errorf("open link object %s: %w", name, err)
+		}
+		defer unix.Close(fd)
+		f := c.files[0]
+		mine, err := openBeneath(f.in.fd, f.path, readFile)
+		if err != nil {
+			return fmt.Errorf("open %s: %w", f.in.whole(f.path), err)
+		}
+		defer unix.Close(mine)
+		if keyOf(&c.obj) == keyOf(f.st) {
+			d, ok := j.index.lookup(&c.obj)
+			if ok && d == c.digest {
+				return nil
+			}
+			if ok, err = equalFiles(fd, mine); err != nil {
+				return fmt.Errorf("compare link object %s: %w", name, err)
+			}
+			if ok {
+				return nil
+			}
+		}
+		// It was changed in place, by one of its names: it is no longer what it is called.
+		if j.o.DryRun {
+			return nil
+		}
+		if err := unix.Unlinkat(j.Store.links, name, 0); err != nil {
+			return fmt.Errorf("drop the changed link object %s: %w", name, err)
+		}
+		j.healed.Add(1)
+	} else if err != unix.ENOENT {
+		return fmt.Errorf("link object %s: %w", name, err)
+	}
+	if len(c.files) < 2 {
+		c.obj.ino = 0
+		return nil
+	}
+	c.isNew = true
+	f := c.files[0]
+	if j.o.DryRun {
+		c.obj = *f.st
+		return nil
+	}
+	fd, err := openBeneath(f.in.fd, f.path, readFile)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", f.in.whole(f.path), err)
+	}
+	defer unix.Close(fd)
+	if err := linkInto(fd, j.Store.links, name); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("link %s into the store: %w", f.in.whole(f.path), err)
+	}
+	if err := j.relinked(fd, f); err != nil {
+		return err
+	}
+	return statAt(j.Store.links, name, &c.obj)
+}
+
+// linkDir replaces what is in one directory. It returns what stays of its own, in bytes.
+func (j *job) linkDir(im *image, d *dir, name map[*content]string) (own uint64, err error) {
+	fd := -1
+	defer func() {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}()
+	for i := range d.nodes {
+		n := &d.nodes[i]
+		f := n.file
+		if f == nil {
+			continue
+		}
+		if f.content == nil || name[f.content] == "" {
+			if f.node == n {
+				own += f.st.blocks * 512
+			}
+			continue
+		}
+		if f.content.obj.ino == f.st.ino || j.o.DryRun {
+			continue
+		}
+		if fd < 0 {
+			if fd, err = openBeneath(im.fd, d.path, readDir); err != nil {
+				return own, fmt.Errorf("open %s: %w", im.whole(d.path), err)
+			}
+		}
+		if err := j.replaceByLink(fd, n, name[f.content]); err != nil {
+			return own, fmt.Errorf("replace %s by a link: %w", im.whole(d.join(n.name)), err)
+		}
+		if f.keep != shared {
+			own += f.st.blocks * 512
+		}
+	}
+	if fd >= 0 {
+		if err := setTimes(fd, "", &d.st); err != nil {
+			return own, fmt.Errorf("set the times of %s: %w", im.whole(d.path), err)
+		}
+	}
+	return own, nil
+}
+
+// replaceByLink exchanges a name with a link to the shared file, and looks at what it got before that is removed.
+func (j *job) replaceByLink(dirfd int, n *node, name string) error {
+	f := n.file
+	var now stat
+	if err := statAt(dirfd, n.name, &now); err != nil || !now.same(f.st) {
+		f.keep = busy
+		return nil
+	}
+	temp := "l" + strconv.FormatUint(n.st.ino, 36)
+	switch err := unix.Linkat(j.Store.links, name, j.fd, temp, 0); err {
+	case nil:
+	case unix.EMLINK, unix.ENOENT:
+		f.keep = linked
+		return nil
+	default:
+		return err
+	}
+	defer unix.Unlinkat(j.fd, temp, 0)
+	if err := exchange(j.fd, temp, dirfd, n.name); err != nil {
+		if err == unix.EXDEV {
+			return fmt.Errorf("it is on another mount than the store: %w", err)
+		}
+		return err
+	}
+	fd, err := openBeneath(j.fd, temp, readFile)
+	if err == nil {
+		err = lease(fd)
+		if serr := statAt(fd, "", &now); err == nil {
+			err = serr
+		}
+		unix.Close(fd)
+	}
+	if err == nil && now.ino == f.st.ino && now.mtime == f.st.mtime && now.size == f.st.size {
+		return nil
+	}
+	f.keep = busy
+	return exchange(j.fd, temp, dirfd, n.name)
+}

@@ -1,0 +1,131 @@
+package unify
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// run is one process's work on a store. Its directory, STORE/tmp/PID-RANDOM, is locked as long as it lives: one that
+// is not is what a killed run left.
+type run struct {
+	*Store
+	name     string
+	fd       int
+	index    *index
+	progress *Progress
+	healed   atomic.Int64
+}
+
+// begin makes the run's directory, after it has cleared up after dead runs.
+func (s *Store) begin(p *Progress) (*run, []string, error) {
+	notes, err := s.recover()
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &run{Store: s, index: s.loadIndex(), progress: p}
+	for {
+		r.name = strconv.Itoa(os.Getpid()) + "-" + random()
+		if err := unix.Mkdirat(s.temp, r.name, 0o700); err != nil {
+			return nil, nil, fmt.Errorf("mkdir %s/%s/%s: %w", s.Path, tempDir, r.name, err)
+		}
+		r.fd, err = openBeneath(s.temp, r.name, readDir)
+		if err == nil {
+			err = unix.Flock(r.fd, unix.LOCK_EX|unix.LOCK_NB)
+			var st stat
+			if err == nil && statAt(s.temp, r.name, &st) == nil {
+				return r, notes, nil
+			}
+			unix.Close(r.fd)
+		}
+		// Another run took it for a dead one's between the two calls.
+		if err != nil && err != unix.ENOENT && err != unix.EWOULDBLOCK {
+			return nil, nil, fmt.Errorf("lock %s/%s/%s: %w", s.Path, tempDir, r.name, err)
+		}
+	}
+}
+
+// finish saves the index and removes the run's directory.
+func (r *run) finish() error {
+	err := r.save(r.index)
+	if rerr := removeTree(r.temp, r.name); err == nil && rerr != nil {
+		err = fmt.Errorf("remove %s/%s/%s: %w", r.Path, tempDir, r.name, rerr)
+	}
+	unix.Close(r.fd)
+	return err
+}
+
+// removeTree removes a directory and all in it, in the store, with its files in parallel.
+func removeTree(dirfd int, name string) error {
+	fd, err := openBeneath(dirfd, name, readDir)
+	if err == unix.ENOENT {
+		return nil
+	}
+	if err == unix.ENOTDIR || err == unix.ELOOP {
+		return unix.Unlinkat(dirfd, name, 0)
+	}
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	dirs, err := directories(fd)
+	if err != nil {
+		return err
+	}
+	err = parallel(len(dirs), func(i int) error {
+		fd, err := openBeneath(fd, dirs[i], readDir)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		list, err := readEntries(fd, newDirBuffer())
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			if e.kind == unix.S_IFDIR {
+				continue
+			}
+			if err := unix.Unlinkat(fd, e.name, 0); err != nil && err != unix.ENOENT {
+				return fmt.Errorf("%s/%s: %w", dirs[i], e.name, err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	for i := len(dirs) - 1; i > 0; i-- {
+		if err := unix.Unlinkat(fd, dirs[i], unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
+			return fmt.Errorf("%s: %w", dirs[i], err)
+		}
+	}
+	return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
+}
+
+// directories lists all directories below fd, "" for itself first, parents before what is in them.
+func directories(fd int) ([]string, error) {
+	dirs := []string{""}
+	buf := newDirBuffer()
+	for i := 0; i < len(dirs); i++ {
+		sub, err := openBeneath(fd, dirs[i], readDir)
+		if err != nil {
+			return nil, fmt.Errorf("open %s: %w", dirs[i], err)
+		}
+		list, err := readEntries(sub, buf)
+		unix.Close(sub)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", dirs[i], err)
+		}
+		for _, e := range list {
+			if e.kind == unix.S_IFDIR {
+				dirs = append(dirs, strings.TrimPrefix(dirs[i]+"/"+e.name, "/"))
+			}
+		}
+	}
+	return dirs, nil
+}

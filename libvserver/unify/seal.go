@@ -1,0 +1,156 @@
+package unify
+
+import (
+	"fmt"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
+)
+
+// sealMin is from which size on an object is sealed by default, in bytes: fs-verity costs a block or two, which would
+// double the smaller ones.
+const sealMin = 16 << 10
+
+// Seal says which objects are sealed with fs-verity.
+type Seal byte
+
+// SealAuto: where the filesystem can, those of at least 16 KiB. SealNone: none. SealAll: all, or it is an error.
+const (
+	SealAuto Seal = iota
+	SealNone
+	SealAll
+)
+
+// enableArg is struct fsverity_enable_arg of linux/fsverity.h.
+type enableArg struct {
+	version, hash, block, saltSize uint32
+	salt                           uint64
+	sigSize, reserved1             uint32
+	sig                            uint64
+	reserved2                      [11]uint64
+}
+
+const (
+	fsIocEnableVerity  = 0x40806685 // _IOW('f', 133, struct fsverity_enable_arg)
+	fsIocMeasureVerity = 0xc0046686 // _IOWR('f', 134, struct fsverity_digest)
+)
+
+// seal makes a file's content unchangeable (fsverity(7)); one that is sealed already is fine.
+func seal(fd int) error {
+	arg := enableArg{version: 1, hash: 1, block: verityBlock}
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), fsIocEnableVerity, uintptr(unsafe.Pointer(&arg)))
+	if errno != 0 && errno != unix.EEXIST {
+		return errno
+	}
+	return nil
+}
+
+// measure returns the digest that the filesystem checks a sealed file by.
+func measure(fd int) (d digest, err error) {
+	var buf [4 + len(d)]byte
+	buf[2] = byte(len(d))
+	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), fsIocMeasureVerity, uintptr(unsafe.Pointer(&buf)))
+	if errno != 0 {
+		return d, errno
+	}
+	copy(d[:], buf[4:])
+	return d, nil
+}
+
+// canSeal asks the store's filesystem with a file of its own.
+func (r *run) canSeal() error {
+	name := "v" + random()
+	fd, err := unix.Openat(r.fd, name, unix.O_RDWR|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = unix.Write(fd, []byte("x"))
+	unix.Close(fd)
+	defer unix.Unlinkat(r.fd, name, 0)
+	if err != nil {
+		return err
+	}
+	if fd, err = openBeneath(r.fd, name, unix.O_RDONLY); err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return seal(fd)
+}
+
+// verity decides what metadata trees say about sealing. The digests in them count only once the tree's own attribute
+// says so, which is when all objects are sealed.
+func (j *job) verity() tree.Verity {
+	switch {
+	case j.o.Seal == SealNone:
+		return tree.VerityOff
+	case j.o.Seal == SealAll:
+		return tree.VerityRequire
+	case j.canSeal() == nil:
+		return tree.VerityOn
+	}
+	return tree.VerityOff
+}
+
+// sealTrees seals the objects of trees that are unified, then has the trees say so.
+func (j *job) sealTrees(todo []*target, done []int, metas map[*image]*meta, images []*image, contents []*content, v tree.Verity) error {
+	if len(done) == 0 {
+		return nil
+	}
+	j.progress.begin("sealing", uint64(len(contents)), 0)
+	err := parallel(len(contents), func(i int) error {
+		c := contents[i]
+		j.progress.read(1, 0)
+		if v == tree.VerityOn && c.size < sealMin {
+			return nil
+		}
+		name := c.digest.name()
+		fd, err := openBeneath(j.objects, name, readFile)
+		if err != nil {
+			return fmt.Errorf("open object %s: %w", name, err)
+		}
+		defer unix.Close(fd)
+		if err := seal(fd); err != nil {
+			return fmt.Errorf("seal object %s: %w", name, err)
+		}
+		if d, err := measure(fd); err != nil || d != c.digest {
+			return fmt.Errorf("sealed object %s has the digest %v instead of %v (%v)", name, d.String(), c.digest.String(), err)
+		}
+		var st stat
+		if err := statAt(fd, "", &st); err == nil {
+			j.index.add(&st, c.digest)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := j.sync(); err != nil {
+		return err
+	}
+	for _, i := range done {
+		t := &tree.Tree{Layout: tree.LayoutObjects, Verity: v, Digest: metas[images[i]].digest, Store: j.Path}
+		if err := j.mark(todo[i], t, &images[i].root.st); err != nil {
+			return err
+		}
+	}
+	j.res.Sealed = len(contents)
+	return nil
+}
+
+// mark sets the attribute of a tree that is in its place.
+func (r *run) mark(t *target, is *tree.Tree, root *stat) error {
+	fd, err := openBeneath(t.parent, t.base, readDir)
+	if err != nil {
+		return fmt.Errorf("open %s: %w", t.path, err)
+	}
+	defer unix.Close(fd)
+	if now, err := tree.ReadFd(fd); err != nil || now == nil || now.Digest != is.Digest {
+		return fmt.Errorf("%s is no longer the tree that was unified (%v)", t.path, err)
+	}
+	if err := (attrs{fd: fd}).set(tree.Attr, is.Value()); err != nil {
+		return fmt.Errorf("mark %s: %w", t.path, err)
+	}
+	return nil
+}

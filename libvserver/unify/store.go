@@ -1,0 +1,210 @@
+package unify
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
+)
+
+// Store is an open object store.
+type Store struct {
+	Path                            string
+	fd, objects, trees, links, temp int
+	dev                             uint64
+}
+
+const tempDir = "tmp"
+
+// markerText is what a store's marker holds.
+const markerText = "vserver object store, version 1\n"
+
+// ErrNoStore says that there is no store at a path.
+var ErrNoStore = errors.New("no object store")
+
+// StandardStore is where a store is unless --store says otherwise, if that is on the filesystem of the trees; else it is
+// called .vserver-store at the top of theirs.
+const StandardStore = "/var/lib/vsrun/store"
+
+// StoreFor finds the path of the store for a tree.
+func StoreFor(path string) (string, error) {
+	var st, standard unix.Stat_t
+	if err := unix.Stat(path, &st); err != nil {
+		return "", fmt.Errorf("stat %s: %w", path, err)
+	}
+	at := StandardStore
+	for unix.Stat(at, &standard) != nil {
+		at = filepath.Dir(at)
+	}
+	if st.Dev == standard.Dev {
+		return StandardStore, nil
+	}
+	// Up to the top of the filesystem.
+	for {
+		up := filepath.Dir(path)
+		var parent unix.Stat_t
+		if up == path || unix.Stat(up, &parent) != nil || parent.Dev != st.Dev {
+			return filepath.Join(path, ".vserver-store"), nil
+		}
+		path = up
+	}
+}
+
+// OpenStore opens a store; create makes one of a path where there is nothing, or an empty directory.
+func OpenStore(path string, create bool) (*Store, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	if create {
+		if err := os.MkdirAll(path, 0o700); err != nil {
+			return nil, fmt.Errorf("make the store: %w", err)
+		}
+	}
+	real, err := filepath.EvalSymlinks(path)
+	if errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("%s: %w", path, ErrNoStore)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("store %s: %w", path, err)
+	}
+	// They would need escapes in the mount options of an overlay, or can't be escaped there.
+	if strings.ContainsAny(real, ":,\\\n\"") {
+		return nil, fmt.Errorf("store %s: overlayfs takes no path with a colon, comma, backslash, quote or line end in it", real)
+	}
+	s := &Store{Path: real, objects: -1, trees: -1, links: -1, temp: -1}
+	if s.fd, err = openDir(real); err != nil {
+		return nil, err
+	}
+	if err := s.setup(create); err != nil {
+		s.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+func (s *Store) setup(create bool) error {
+	var st stat
+	if err := statAt(s.fd, tree.Marker, &st); err == unix.ENOENT {
+		if !create {
+			return fmt.Errorf("%s: %w (it has no file %s)", s.Path, ErrNoStore, tree.Marker)
+		}
+		list, err := readEntries(s.fd, newDirBuffer())
+		if err != nil {
+			return fmt.Errorf("read %s: %w", s.Path, err)
+		}
+		// A run that was killed while it made the store leaves some of these.
+		for _, e := range list {
+			switch e.name {
+			case tree.Objects, tree.Trees, tree.Links, tempDir, "lost+found":
+			default:
+				return fmt.Errorf("%s is neither empty nor an object store", s.Path)
+			}
+		}
+		if err := unix.Fchmod(s.fd, 0o700); err != nil {
+			return fmt.Errorf("chmod %s: %w", s.Path, err)
+		}
+		for _, name := range []string{tree.Objects, tree.Trees, tree.Links, tempDir} {
+			if err := unix.Mkdirat(s.fd, name, 0o700); err != nil && err != unix.EEXIST {
+				return fmt.Errorf("mkdir %s/%s: %w", s.Path, name, err)
+			}
+		}
+		// The marker comes last: with it, the store is whole.
+		if err := s.writeFile(s.fd, tree.Marker, []byte(markerText)); err != nil {
+			return err
+		}
+	} else if err != nil {
+		return fmt.Errorf("stat %s/%s: %w", s.Path, tree.Marker, err)
+	}
+	if err := tree.CheckStore(s.fd); err != nil {
+		return fmt.Errorf("store %s: %w", s.Path, err)
+	}
+	if b, err := os.ReadFile(s.Path + "/" + tree.Marker); err != nil || string(b) != markerText {
+		return fmt.Errorf("store %s: it is of a version that this vsrun does not know (%q, %v)", s.Path, b, err)
+	}
+	if err := statAt(s.fd, "", &st); err != nil {
+		return fmt.Errorf("stat %s: %w", s.Path, err)
+	}
+	s.dev = st.dev
+	for name, fd := range map[string]*int{tree.Objects: &s.objects, tree.Trees: &s.trees, tree.Links: &s.links, tempDir: &s.temp} {
+		var err error
+		if *fd, err = openBeneath(s.fd, name, unix.O_RDONLY|unix.O_DIRECTORY); err != nil {
+			return fmt.Errorf("store %s: open %s: %w", s.Path, name, err)
+		}
+	}
+	return nil
+}
+
+// Close closes the descriptors.
+func (s *Store) Close() {
+	for _, fd := range []int{s.fd, s.objects, s.trees, s.links, s.temp} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// writeFile makes a file whole or not at all.
+func (s *Store) writeFile(dirfd int, name string, data []byte) error {
+	temp := name + "." + random()
+	fd, err := unix.Openat(dirfd, temp, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return fmt.Errorf("create %s in %s: %w", name, s.Path, err)
+	}
+	f := os.NewFile(uintptr(fd), temp)
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if cerr := f.Close(); err == nil {
+		err = cerr
+	}
+	if err == nil {
+		err = unix.Renameat(dirfd, temp, dirfd, name)
+	}
+	if err != nil {
+		_ = unix.Unlinkat(dirfd, temp, 0)
+		return fmt.Errorf("write %s in %s: %w", name, s.Path, err)
+	}
+	return nil
+}
+
+// sync has everything on the store's filesystem written to the disk.
+func (s *Store) sync() error {
+	if _, _, errno := unix.Syscall(unix.SYS_SYNCFS, uintptr(s.fd), 0, 0); errno != 0 {
+		return fmt.Errorf("write the filesystem of %s to disk: %w", s.Path, errno)
+	}
+	return nil
+}
+
+func random() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // it never fails
+	return hex.EncodeToString(b[:])
+}
+
+// fan makes the directory of a name like ab/xyz.
+func fan(dirfd int, name string) error {
+	if err := unix.Mkdirat(dirfd, name[:strings.IndexByte(name, '/')], 0o700); err != nil && err != unix.EEXIST {
+		return err
+	}
+	return nil
+}
+
+// linkInto gives the inode that fd has open a name in one of the store's directories of names like ab/xyz.
+func linkInto(fd, dirfd int, name string) error {
+	err := linkFd(fd, dirfd, name)
+	if err == unix.ENOENT {
+		if err = fan(dirfd, name); err == nil {
+			err = linkFd(fd, dirfd, name)
+		}
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+package unify
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
+)
+
+// mountTree mounts a unified tree as vsrun does, and returns where.
+func mountTree(t *testing.T, path string) string {
+	t.Helper()
+	tr := unified(t, path)
+	at, upper, work := t.TempDir(), t.TempDir(), t.TempDir()
+	lower := tr.Lower(path)
+	options := "metacopy=on,upperdir=" + upper + ",workdir=" + work
+	if data := tr.Data(); data != "" {
+		lower += "::" + data
+	}
+	if v := tr.Verity.Option(); v != "" {
+		options += ",verity=" + v
+	}
+	if err := unix.Mount("overlay", at, "overlay", 0, "lowerdir="+lower+","+options); err != nil {
+		t.Skip("needs overlayfs with data-only layers (Linux 6.5): ", err)
+	}
+	t.Cleanup(func() { must(t, unix.Unmount(at, 0)) })
+	return at
+}
+
+func TestRoundTrip(t *testing.T) {
+	for _, layout := range []tree.Layout{tree.LayoutObjects, tree.LayoutLinks} {
+		t.Run(layout.String(), func(t *testing.T) {
+			dir := needPlace(t)
+			store := filepath.Join(dir, "store")
+			var trees []string
+			var was [][]string
+			for i := range 4 {
+				root := filepath.Join(dir, fmt.Sprint("guest", i))
+				must(t, os.Mkdir(root, 0o755))
+				sample(t, root, i/2) // two of each
+				trees = append(trees, root)
+				was = append(was, manifest(t, root))
+			}
+			res, err := Unify(&Options{Trees: trees, Store: store, Layout: layout, Least: 1, Seal: SealNone, NoDefault: true})
+			must(t, err)
+			for i, tr := range res.Trees {
+				if tr.Status != "unified" || tr.Path != trees[i] {
+					t.Errorf("%+v", tr)
+				}
+			}
+			if res.Saved < int64(res.Bytes)*6/10 {
+				t.Errorf("saved %d of %d", res.Saved, res.Bytes)
+			}
+			if layout == tree.LayoutObjects {
+				a, b, c := unified(t, trees[0]), unified(t, trees[1]), unified(t, trees[2])
+				if a.Digest != b.Digest || a.Digest == c.Digest {
+					t.Errorf("equal trees have digests %s and %s, another one %s", a.Digest, b.Digest, c.Digest)
+				}
+				t.Run("mounted", func(t *testing.T) {
+					at := mountTree(t, trees[0])
+					got := manifest(t, at)
+					for i := range got {
+						// Of the root, the upper layer decides.
+						if i > 0 && got[i] != was[0][i] {
+							t.Errorf("in the overlay %s\nas plain tree %s", got[i], was[0][i])
+						}
+					}
+				})
+			}
+			s, err := OpenStore(store, false)
+			must(t, err)
+			defer s.Close()
+			for range 2 {
+				gc, err := s.GC(false, nil)
+				must(t, err)
+				if gc.Objects != 0 || gc.Trees != 0 {
+					t.Errorf("gc removed what is in use: %+v", gc)
+				}
+			}
+			v, err := s.Verify(nil)
+			must(t, err)
+			if len(v.Damaged)+len(v.Missing) > 0 {
+				t.Errorf("%+v", v)
+			}
+			again, err := Unify(&Options{Trees: trees, Store: store, Layout: layout, Least: 1, Seal: SealNone, NoDefault: true})
+			must(t, err)
+			if again.New != 0 {
+				t.Errorf("a second run found %d new contents", again.New)
+			}
+			for i := range trees {
+				_, err := Ununify(&UnunifyOptions{Trees: trees[i : i+1]})
+				must(t, err)
+				want := was[i]
+				same(t, trees[i], want)
+				if tr, err := tree.Read(trees[i]); tr != nil || err != nil {
+					t.Error(tr, err)
+				}
+			}
+			gc, err := s.GC(false, nil)
+			must(t, err)
+			if gc.Objects == 0 {
+				t.Error("gc found nothing to remove")
+			}
+			info, err := s.Info()
+			must(t, err)
+			if info.Objects+info.Links+info.Trees+info.Guests != 0 {
+				t.Errorf("something is left: %+v", info)
+			}
+			list, err := os.ReadDir(filepath.Join(store, tempDir))
+			must(t, err)
+			if len(list) > 0 {
+				t.Errorf("left in the store: %v", list)
+			}
+		})
+	}
+}
