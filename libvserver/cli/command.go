@@ -56,7 +56,10 @@ func commands() []entry {
 		{"start", startCommand},
 		{"stat", statCommand},
 		{"state", stateCommand},
+		{"store", storeCommand},
 		{"top", topCommand},
+		{"unify", unifyCommand},
+		{"ununify", ununifyCommand},
 		{"update", updateCommand},
 	}
 }

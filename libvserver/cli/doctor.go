@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/vsrun/vsrun/libvserver/doctor"
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
 
 func doctorCommand() *command {
@@ -26,7 +27,7 @@ spec writes it, can run.`,
 			if err != nil {
 				return 0, err
 			}
-			ok, err := doctor.Run(c.stdout, doctor.Options{Root: s.Root(), JSON: format == "json"})
+			ok, err := doctor.Run(c.stdout, doctor.Options{Root: s.Root(), Store: tree.StandardStore, JSON: format == "json"})
 			if err == nil && !ok {
 				err = errors.New("a plain bundle can't run on this host: see what is marked as failed")
 			}

@@ -29,22 +29,18 @@ const markerText = "vserver object store, version 1\n"
 // ErrNoStore says that there is no store at a path.
 var ErrNoStore = errors.New("no object store")
 
-// StandardStore is where a store is unless --store says otherwise, if that is on the filesystem of the trees; else it is
-// called .vserver-store at the top of theirs.
-const StandardStore = "/var/lib/vsrun/store"
-
 // StoreFor finds the path of the store for a tree.
 func StoreFor(path string) (string, error) {
 	var st, standard unix.Stat_t
 	if err := unix.Stat(path, &st); err != nil {
 		return "", fmt.Errorf("stat %s: %w", path, err)
 	}
-	at := StandardStore
+	at := tree.StandardStore
 	for unix.Stat(at, &standard) != nil {
 		at = filepath.Dir(at)
 	}
 	if st.Dev == standard.Dev {
-		return StandardStore, nil
+		return tree.StandardStore, nil
 	}
 	// Up to the top of the filesystem.
 	for {

@@ -3,11 +3,14 @@ package unify
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sort"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
 
@@ -157,6 +160,33 @@ func order(targets []*target, t *TreeResult) int {
 		}
 	}
 	return -1
+}
+
+// LayoutFor says which layout to use: that of the first tree, if it is unified already; else objects where overlayfs
+// has data-only lower layers on that filesystem (Linux 6.5), else links.
+func LayoutFor(trees []string, store string) (tree.Layout, error) {
+	for _, path := range trees {
+		if t, err := tree.Read(path); err == nil && t != nil {
+			return t.Layout, nil
+		}
+	}
+	if store == "" && len(trees) > 0 {
+		var err error
+		if store, err = StoreFor(trees[0]); err != nil {
+			return 0, err
+		}
+	}
+	for {
+		_, err := os.Stat(store)
+		if err == nil {
+			break
+		}
+		store = filepath.Dir(store)
+	}
+	if host.TryOverlayDataOnly(store) != nil {
+		return tree.LayoutLinks, nil
+	}
+	return tree.LayoutObjects, nil
 }
 
 // openStore opens the store, or makes it. A dry run makes none: it uses one that is gone when it ends.

@@ -165,7 +165,8 @@ var banned = []string{"crypto", "crypto/", "net", "net/", "vendor/", "encoding/b
 	"github.com/opencontainers/cgroups", "github.com/opencontainers/cgroups/", "github.com/opencontainers/selinux/",
 	"github.com/sirupsen/", "github.com/coreos/", "github.com/godbus/", "github.com/cilium/", "github.com/moby/", "github.com/cyphar/",
 	"github.com/urfave/", "github.com/seccomp/", "github.com/checkpoint-restore/", "github.com/aperturerobotics/",
-	"github.com/vsrun/vsrun/libvserver/cgroup/job", "github.com/vsrun/vsrun/libvserver/criu/job"}
+	"github.com/vsrun/vsrun/libvserver/cgroup/job", "github.com/vsrun/vsrun/libvserver/criu/job", "github.com/vsrun/vsrun/libvserver/unify",
+	"github.com/vsrun/vsrun/libvserver/unify/job"}
 
 func isBanned(path string) bool {
 	for _, b := range banned {

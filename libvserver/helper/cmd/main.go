@@ -18,6 +18,8 @@
 //	seccomp   request and answer as package wire describes
 //	version   no request; answer: "libseccomp X.Y.Z\n"
 //	cgroup-…, systemd-…   see package cgroup/job
+//	unify, ununify, store   the commands of these names, with arguments and the user's standard streams: see package
+//	          unify/job and helper.Tool; the error goes to descriptor 3
 //	criu      standard input is a socket to vsrun, standard output one to CRIU: see package criu/job
 //
 // It needs cgo and libseccomp.a and is not built without cgo. It must not read
@@ -29,16 +31,21 @@ import (
 	"io"
 	"os"
 	"runtime/debug"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/cgroup/job"
 	criu "github.com/vsrun/vsrun/libvserver/criu/job"
+	unify "github.com/vsrun/vsrun/libvserver/unify/job"
 )
 
 var errUsage = errors.New("usage: vsrun-helper JOB <request >answer (there is no such job)")
 
 func main() {
+	if len(os.Args) > 1 && unify.Known(os.Args[1]) {
+		tool(os.Args[1], os.Args[2:])
+	}
 	// Whatever vsrun inherited without close-on-exec is none of our business.
 	_ = unix.CloseRange(3, ^uint(0)>>33, 0)
 	// One short job: collecting garbage would only take time.
@@ -57,6 +64,17 @@ func main() {
 	if err != nil {
 		fail(1, err)
 	}
+}
+
+// tool runs what package helper calls a tool, and ends.
+func tool(name string, args []string) {
+	_ = unix.CloseRange(4, ^uint(0)>>33, 0)
+	unix.CloseOnExec(3)
+	if err := unify.Main(name, args); err != nil {
+		_, _ = unix.Write(3, []byte(strings.ReplaceAll(err.Error(), "\n", "; ")))
+		os.Exit(1)
+	}
+	os.Exit(0)
 }
 
 func do(name string) ([]byte, error) {

@@ -108,9 +108,11 @@ func (r *request) unify(p *unify.Progress) error {
 	case "links":
 		o.Layout = tree.LayoutLinks
 	case "auto":
-		if !objectsLayout() {
-			o.Layout = tree.LayoutLinks
+		layout, err := unify.LayoutFor(r.trees, r.one["store"])
+		if err != nil {
+			return err
 		}
+		o.Layout = layout
 	}
 	switch r.one["seal"] {
 	case "none":
@@ -132,17 +134,6 @@ func (r *request) unify(p *unify.Progress) error {
 	return errors.Join(r.out(p, res, func(b *strings.Builder) { unifyText(b, res) }), err)
 }
 
-// objectsLayout: data-only lower layers came with Linux 6.5.
-func objectsLayout() bool {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return true
-	}
-	var major, minor int
-	_, _ = fmt.Sscanf(unix.ByteSliceToString(u.Release[:]), "%d.%d", &major, &minor)
-	return major > 6 || major == 6 && minor >= 5
-}
-
 func (r *request) ununify(p *unify.Progress) error {
 	res, err := unify.Ununify(&unify.UnunifyOptions{Trees: r.trees, DryRun: r.dryRun(), Progress: p})
 	if res == nil {
@@ -154,7 +145,7 @@ func (r *request) ununify(p *unify.Progress) error {
 func (r *request) store(p *unify.Progress) error {
 	path := r.one["store"]
 	if path == "" {
-		path = unify.StandardStore
+		path = tree.StandardStore
 	}
 	s, err := unify.OpenStore(path, false)
 	if err != nil {

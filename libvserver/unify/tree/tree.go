@@ -47,6 +47,11 @@ const (
 	// to STORE/trees/DIGEST.ref, so that a removed tree is no longer counted.
 	RefName = ".vsrun-unified"
 
+	// StandardStore is where a store is unless --store says otherwise, if
+	// that is on the filesystem of the trees; else it is called
+	// .vserver-store at the top of theirs.
+	StandardStore = "/var/lib/vsrun/store"
+
 	// Objects, Trees, Links and Marker are names in a store.
 	Objects = "objects"
 	Trees   = "trees"
