@@ -109,6 +109,10 @@ cve: vsrun ## try the known attacks on OCI runtimes, and print a table (RUNTIME=
 	@contrib/need busybox unshare
 	@cd tests/cve && go test -count=1 -timeout 15m $(ARGS) -table
 
+cve-bites: vsrun ## prove that the attacks bite, on builds of vsrun that lack one defence each (ARGS='-run TestBites/NAME')
+	@contrib/need busybox unshare
+	@cd tests/cve && go test -count=1 -timeout 40m -run 'TestBites|TestWeakened' $(ARGS) -bites
+
 test-engines: vsrun ## real Podman, containerd and Docker, those that are installed (RUNTIME=runc compares; ENGINES=podman)
 	@RUNTIME=$${RUNTIME:-./vsrun} tests/engines/run.sh $(ENGINES)
 

@@ -65,7 +65,7 @@ func (p *place) guarded(what string, pid int) {
 }
 
 func TestExeCreated(t *testing.T) {
-	p := attack(t, "2019-5736", "exe of the created container is writable", "see the exec case",
+	p := attack(t, "2019-5736", "exe of the created container is writable", "weakened vsrun",
 		`process.args=["/proc/self/exe"]`)
 	_, unchanged := p.ownCopy(0o755)
 	id := p.tag + "-b"

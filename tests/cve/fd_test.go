@@ -10,7 +10,7 @@ import (
 )
 
 func TestCwdFD(t *testing.T) {
-	p := attack(t, "2024-21626", "cwd /proc/self/fd/N, run and exec", "none here (Debian has the fix)")
+	p := attack(t, "2024-21626", "cwd /proc/self/fd/N, run and exec", "weakened vsrun")
 	up := strings.Repeat("../", 12)
 	script := "cat ./" + up + strings.TrimPrefix(p.victim, "/") + "/marker"
 	p.bundle("sleep", "args:/bin/sleep 1000")
@@ -40,7 +40,7 @@ func TestCwdFD(t *testing.T) {
 }
 
 func TestLeakedFDs(t *testing.T) {
-	p := attack(t, "2024-21626", "descriptors above 2 in run and exec", "none here (Debian has the fix)",
+	p := attack(t, "2024-21626", "descriptors above 2 in run and exec", "weakened vsrun",
 		"sh:for f in /proc/self/fd/*; do readlink $f; done; sleep 1000")
 	id, out := p.detached("b")
 	if !p.waitOutput(out, "stdout") && !p.waitOutput(out, "/") {

@@ -12,8 +12,8 @@ import (
 
 func TestRootfsLinks(t *testing.T) {
 	for _, c := range []struct{ id, dir, bites string }{
-		{"2019-19921", "proc", "none here"},
-		{"2019-19921", "sys", "none here"},
+		{"2019-19921", "proc", "weakened vsrun"},
+		{"2019-19921", "sys", "weakened vsrun"},
 		{"2026-41579", "dev", "runc 1.1.5, crun 1.8.1"},
 		{"2026-47766", "dev without a mount", "runc 1.1.5, crun 1.8.1"},
 	} {
@@ -42,7 +42,7 @@ func TestRootfsLinks(t *testing.T) {
 }
 
 func TestMountTargets(t *testing.T) {
-	p := attack(t, "2019-18837", "a mount's target is a link out of the rootfs", "none here", "root.readonly=false",
+	p := attack(t, "2019-18837", "a mount's target is a link out of the rootfs", "weakened vsrun", "root.readonly=false",
 		`mounts+={"destination":"/mnt/made/deep","type":"tmpfs","source":"tmpfs"}`, `mounts+={"destination":"/mnt/file","type":"bind","source":"DIR/f","options":["bind"]}`)
 	p.check(os.WriteFile(p.path("f"), nil, 0o644))
 	for _, to := range []string{p.victim, "../../victim", "../../../../../../../../" + p.victim} {
@@ -96,7 +96,7 @@ func TestFakeNull(t *testing.T) {
 func TestFakeProc(t *testing.T) {
 	for _, dest := range []string{"/proc", "/proc/sys", "/proc/self/attr"} {
 		t.Run(strings.ReplaceAll(dest[1:], "/", "-"), func(t *testing.T) {
-			p := attack(t, "2025-52881", "a sysctl with a false "+dest, "none here", `linux.sysctl={"net.ipv4.ip_forward":"1"}`)
+			p := attack(t, "2025-52881", "a sysctl with a false "+dest, "weakened vsrun", `linux.sysctl={"net.ipv4.ip_forward":"1"}`)
 			file := p.path("fake", "sys", "net", "ipv4", "ip_forward")
 			source := p.path("fake")
 			p.check(os.MkdirAll(filepath.Dir(file), 0o755))
@@ -117,7 +117,7 @@ func TestFakeProc(t *testing.T) {
 
 // The racers: a volume of the container's swaps a folder for a link while the runtime mounts on it.
 func TestRaceTarget(t *testing.T) {
-	p := attack(t, "2021-30465", "a mount's target is swapped for a link meanwhile", "none here", "root.readonly=false",
+	p := attack(t, "2021-30465", "a mount's target is swapped for a link meanwhile", "weakened vsrun", "root.readonly=false",
 		`mounts+={"destination":"/vol","type":"bind","source":"DIR/vol","options":["bind"]}`,
 		`mounts+={"destination":"/vol/a/made/deep","type":"tmpfs","source":"tmpfs"}`,
 		`mounts+={"destination":"/vol/a","type":"tmpfs","source":"tmpfs"}`,
@@ -150,7 +150,7 @@ func TestRaceTarget(t *testing.T) {
 }
 
 func TestRaceConsole(t *testing.T) {
-	p := attack(t, "2025-52565", "/dev/console is swapped for a link meanwhile", "none here", "root.readonly=false", "process.terminal=true",
+	p := attack(t, "2025-52565", "/dev/console is swapped for a link meanwhile", "weakened vsrun", "root.readonly=false", "process.terminal=true",
 		`mounts+={"destination":"/dev","type":"bind","source":"DIR/dev","options":["bind"]}`)
 	// First /dev of the volume, then the rest.
 	for _, d := range []string{"/dev", "/dev/shm", "/dev/mqueue"} {
@@ -193,10 +193,10 @@ func TestRaceConsole(t *testing.T) {
 }
 
 func TestRaceReadonly(t *testing.T) {
-	p := attack(t, "GHSA-3q8j", "a readonly path is swapped for a link meanwhile", "none here", "root.readonly=false",
+	p := attack(t, "GHSA-3q8j", "a readonly path is swapped for a link meanwhile", "weakened vsrun", "root.readonly=false",
 		`mounts+={"destination":"/vol","type":"bind","source":"DIR/vol","options":["bind"]}`,
 		`linux.readonlyPaths=["/vol/a"]`, `linux.maskedPaths=["/vol/a"]`,
-		"sh:grep -q -e ' /vol/[ab] ' -e ' /target ' /proc/self/mountinfo || echo UNPROTECTED")
+		"sh:grep -q -e ' /vol/[ab] ' -e ' /target ' /proc/self/mountinfo || echo UNPROTECTED; grep -e ' /vol/[ab] rw' -e ' /target rw' /proc/self/mountinfo && echo UNPROTECTED")
 	vol := p.path("vol")
 	p.check(os.MkdirAll(vol+"/a", 0o755))
 	p.check(os.MkdirAll(p.path("b", "rootfs", "target"), 0o755))
