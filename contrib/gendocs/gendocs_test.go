@@ -168,10 +168,10 @@ var lines = []struct {
 	not  string // none of these
 }{
 	{line: "vsrun che", want: "checkpoint"},
-	{line: "vsrun st", want: "start stat state"},
+	{line: "vsrun st", want: "start stat state store"},
 	{line: "vsrun --roo", want: "--root --rootless"},
 	{line: "vsrun --log-format j", want: "json"},
-	{line: "vsrun --log-format json sta", want: "start stat state"},
+	{line: "vsrun --log-format json sta", want: "start stat state store"},
 	{line: "vsrun --rootless ", want: "true false auto"},
 	{line: "vsrun state ", want: "web1 web2"},
 	{line: "vsrun --root /other state ", want: "wother"},
@@ -185,7 +185,7 @@ var lines = []struct {
 	{line: "vsrun list --format ", want: "table json"},
 	{line: "vsrun list --format=j", want: "json"},
 	{line: "vsrun top --sort t", want: "threads"},
-	{line: "vsrun help sta", want: "start stat state"},
+	{line: "vsrun help sta", want: "start stat state store"},
 	{line: "vsrun stat web1 ", want: "web1 web2"},
 	{line: "vsrun exec --us", want: "--user"},
 	{line: "vsrun exec --user 1 w", want: "web1 web2"},

@@ -136,6 +136,10 @@ func arguments(c cli.Doc) (first, more kind) {
 		return kind{what: someContainer}, kind{}
 	case strings.HasPrefix(a, "[bundle]"), strings.HasPrefix(a, "<bundle>"):
 		return kind{what: someDirectory}, kind{}
+	case strings.HasPrefix(a, "<tree>"):
+		return kind{what: someDirectory}, kind{what: someDirectory}
+	case barred.FindString(a) == a && a != "":
+		return kind{someWords, strings.Split(a, "|")}, kind{}
 	case strings.HasPrefix(a, "[command]"):
 		return kind{what: someCommand}, kind{}
 	case a == "":

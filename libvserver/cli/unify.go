@@ -44,16 +44,16 @@ EXAMPLE:
     # vsrun unify --dry-run /var/lib/guests/*/rootfs`,
 		max: anyNumber,
 		flags: func(f *flags) {
-			f.string(&store, "store", "the object store; on the trees' filesystem (default: /var/lib/vsrun/store, or .vserver-store at the top of that filesystem)")
+			f.string(&store, "store", "directory for the object store, on the trees' filesystem (default: /var/lib/vsrun/store, or .vserver-store at the top of that filesystem)")
 			f.string(&layout, "layout", "select one of: objects, links or auto")
 			f.list(&exclude, "exclude, x", "leave files alone that match (may be given many times; +PATTERN takes in; /PATTERN begins at the tree's root)")
 			f.bool(&all, "no-default-excludes", "don't leave out what the layout links does by default")
 			f.string(&least, "min-size", "leave smaller files alone (bytes)")
-			f.string(&seal, "seal", "seal objects with fs-verity: auto (of 16 KiB and more, where the filesystem can), all or none")
+			f.string(&seal, "seal", "seal objects with fs-verity, one of: auto, all or none; auto: those of 16 KiB and more, where the filesystem can")
 			f.bool(&dryRun, "dry-run, n", "only say what would be shared and saved")
 			f.string(&format, "format", "select one of: text or json")
-			f.string(&containers, "containers-storage", "share files of the layers in this containers/storage directory (/var/lib/containers/storage)")
-			f.string(&containerd, "containerd", "share files of the committed snapshots in this containerd root (/var/lib/containerd)")
+			f.string(&containers, "containers-storage", "share files of the layers in a containers/storage root such as /var/lib/containers/storage")
+			f.string(&containerd, "containerd", "share files of the committed snapshots in a containerd root such as /var/lib/containerd")
 		},
 		run: func(c *context) (int, error) {
 			for _, choice := range []struct {
@@ -132,7 +132,7 @@ func storeCommand() *command {
     gc       removes what no tree uses; it can run beside everything else`,
 		min: 1, max: 1,
 		flags: func(f *flags) {
-			f.string(&store, "store", "the object store (default: /var/lib/vsrun/store)")
+			f.string(&store, "store", "directory for the object store (default: /var/lib/vsrun/store)")
 			f.bool(&dryRun, "dry-run, n", "gc: only say what would be removed")
 			f.string(&format, "format", "select one of: text or json")
 		},
