@@ -39,7 +39,7 @@ var pathExceptions = []struct {
 	{"libvserver/criu_stdio.go", "os.WriteFile", "descriptors.json in --image-path, the caller's folder"},
 	{"libvserver/criu_mounts.go", "unix.Mount unix.Unmount", "on descriptors, by /proc/self/fd"},
 	{"libvserver/restore.go", "os.Mkdir", "/run/vsrun-criu, root's own and always empty"},
-	{"libvserver/restore_mounts.go", "unix.Mount os.Mkdir os.WriteFile unix.MoveMount", "a tmpfs on /run/vsrun-criu that only CRIU sees"},
+	{"libvserver/restore_mounts.go", "unix.Mount os.Mkdir os.Chmod os.WriteFile unix.MoveMount", "a tmpfs on /run/vsrun-criu that only CRIU sees"},
 	{"libvserver/callermounts.go", "unix.Unmount", "of the rootfs itself, when no process is left; no link is followed"},
 	{"libvserver/doctor/filesystems.go", "os.MkdirTemp os.Remove", "throwaway files of vsrun doctor"},
 	{"libvserver/host/try.go", "os.Mkdir os.WriteFile os.MkdirTemp os.RemoveAll", "throwaway files of vsrun doctor"},
