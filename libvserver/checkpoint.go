@@ -320,7 +320,7 @@ func (p *checkpoint) describe(o *proto.Options, mounts []mountLine) error {
 	if isMountPoint(mounts, "/run/"+notifyDir) {
 		o.ExtMnt = append(o.ExtMnt, proto.Pair{Key: "/run/" + notifyDir, Val: "/run/" + notifyDir})
 	}
-	s := p.outside(mounts, p.o.ShellJob)
+	s := p.outside(mounts)
 	o.External = append(o.External, s.external...)
 	return s.write(p.dirs.images)
 }

@@ -221,7 +221,25 @@ func explainCriu(err error, logFile, stderr string) error {
 	case f.Message == "" && len(lines) > 0:
 		f.Message = lines[len(lines)-1]
 	}
+	if flag := criuHint(f.Message); flag != "" {
+		f.Message += " (" + flag + " allows it)"
+	}
 	return fmt.Errorf("%w (log file: %s)", err, logFile)
+}
+
+// criuHint is the flag of ours that CRIU asks for, where it does not name it, or by another name.
+func criuHint(message string) string {
+	for _, h := range [...][2]string{
+		{"link-remap option", "--link-remap"},
+		{"skip-in-flight", "--tcp-skip-in-flight"},
+		{"dangling tty", "--shell-job"},
+		{"is not session leader", "--shell-job"},
+	} {
+		if strings.Contains(message, h[0]) && !strings.Contains(message, h[1]) {
+			return h[1]
+		}
+	}
+	return ""
 }
 
 // fresh removes a log of an earlier try: CRIU may fail before it writes its own.

@@ -42,7 +42,7 @@ type streams struct {
 }
 
 // outside finds out which of the container's standard streams lead out of it. mounts are those of its mount namespace.
-func (c *container) outside(mounts []mountLine, shellJob bool) streams {
+func (c *container) outside(mounts []mountLine) streams {
 	pid := itoa(c.rec.InitPid)
 	s := streams{names: stdioOf(pid)}
 	for i := range s.names {
@@ -50,7 +50,7 @@ func (c *container) outside(mounts []mountLine, shellJob bool) streams {
 			s.names[i] = c.rec.ExternalDescriptors[i]
 			continue
 		}
-		name := externalFile("/proc/"+pid+"/fd/"+itoa(i), fdMount(pid, i), mounts, shellJob)
+		name := externalFile("/proc/"+pid+"/fd/"+itoa(i), fdMount(pid, i), mounts)
 		if name == "" {
 			continue
 		}
@@ -61,7 +61,7 @@ func (c *container) outside(mounts []mountLine, shellJob bool) streams {
 }
 
 // externalFile returns CRIU's name for an open file that is on no mount of the container; "" if it is, or has none.
-func externalFile(path string, mount int, mounts []mountLine, shellJob bool) string {
+func externalFile(path string, mount int, mounts []mountLine) string {
 	if mount <= 0 {
 		return ""
 	}
@@ -78,9 +78,7 @@ func externalFile(path string, mount int, mounts []mountLine, shellJob bool) str
 	case unix.S_IFREG:
 	case unix.S_IFCHR:
 		if major := unix.Major(st.Rdev); major == 4 || major == 5 || major >= 136 && major < 144 { // terminals
-			if shellJob {
-				return "" // CRIU gives it the caller's
-			}
+			// With --shell-job, too: a terminal that is not the container's CRIU takes for one of its devpts, and crashes.
 			return fmt.Sprintf("tty[%x:%x]", st.Rdev, st.Dev)
 		}
 	default:

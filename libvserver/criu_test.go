@@ -217,23 +217,20 @@ func TestExternalFile(t *testing.T) {
 		t.Fatal(err)
 	}
 	inside := []mountLine{{id: 26}}
-	if got := externalFile(file, 26, inside, false); got != "" {
+	if got := externalFile(file, 26, inside); got != "" {
 		t.Errorf("a file of the container: %q", got)
 	}
-	if got := externalFile(file, 27, inside, false); !strings.HasPrefix(got, "file[1b:") {
+	if got := externalFile(file, 27, inside); !strings.HasPrefix(got, "file[1b:") {
 		t.Errorf("a file of the host: %q", got)
 	}
-	if got := externalFile(os.DevNull, 27, inside, false); !strings.HasPrefix(got, "file[1b:") {
+	if got := externalFile(os.DevNull, 27, inside); !strings.HasPrefix(got, "file[1b:") {
 		t.Errorf("the null device: %q", got)
 	}
-	if got := externalFile(t.TempDir(), 27, inside, false); got != "" {
+	if got := externalFile(t.TempDir(), 27, inside); got != "" {
 		t.Errorf("a directory: %q", got)
 	}
-	if got := externalFile("/dev/ptmx", 27, inside, false); !strings.HasPrefix(got, "tty[") {
+	if got := externalFile("/dev/ptmx", 27, inside); !strings.HasPrefix(got, "tty[") {
 		t.Errorf("a terminal: %q", got)
-	}
-	if got := externalFile("/dev/ptmx", 27, inside, true); got != "" {
-		t.Errorf("a terminal of a shell's job: %q", got)
 	}
 	f, err := os.Open(file)
 	if err != nil {

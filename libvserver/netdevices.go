@@ -9,6 +9,9 @@ import (
 
 // moveNetDevices moves the devices of linux.netDevices into the container.
 func (n *creation) moveNetDevices() error {
+	if len(n.plan.NetDevices) == 0 {
+		return nil
+	}
 	list := make([]netdev.Device, len(n.plan.NetDevices))
 	for i, d := range n.plan.NetDevices {
 		list[i] = netdev.Device{At: d.At(), Host: d.Host, Name: d.Name}

@@ -55,6 +55,10 @@ func (s *restoration) describe(o *proto.Options) (extra []int, err error) {
 	if o.InheritFD, err = inherited(s.dirs.images); err != nil {
 		return nil, err
 	}
+	// CRIU closes what is inherited, and looks for the terminal of a shell's job on its standard input; ours is inherited.
+	for _, f := range o.InheritFD {
+		o.ShellJob = o.ShellJob && f.FD != 0
+	}
 	return s.namespaces(o)
 }
 

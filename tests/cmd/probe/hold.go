@@ -44,6 +44,26 @@ func hold(args []string) error {
 	}
 }
 
+// datagrams counts on a socket that it is connected to.
+func datagrams(args []string) error {
+	if len(args) != 1 {
+		return fmt.Errorf("want PATH")
+	}
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM, 0) // not Go's poller: CRIU takes fewer things for a container's then
+	if err != nil {
+		return err
+	}
+	if err := unix.Connect(fd, &unix.SockaddrUnix{Name: args[0]}); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		if _, err := unix.Write(fd, []byte(strconv.Itoa(n))); err != nil {
+			return err
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
 // lock runs a program with a lock (flock(2)) on a file that it inherits.
 func lock(args []string) error {
 	if len(args) < 2 {

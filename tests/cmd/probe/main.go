@@ -12,6 +12,7 @@
 //	probe hold MIB FILE        hold memory; count in FILE, a line a step, and look at all of the memory at every step
 //	probe lock FILE PROGRAM... run a program with a lock on a file
 //	probe echo PORT            send every line back that comes on a TCP connection, with its number
+//	probe datagrams PATH       send numbers to a Unix socket, a datagram each
 //	probe notify TEXT          send TEXT to $NOTIFY_SOCKET
 //	probe write FD TEXT        write TEXT to a file descriptor
 //	probe keys                 the description of the session keyring
@@ -71,16 +72,17 @@ func main() {
 }
 
 var actions = map[string]func([]string) error{
-	"trap":    trap,
-	"syscall": rawSyscall,
-	"thread":  threadSyscall,
-	"alloc":   alloc,
-	"hold":    hold,
-	"lock":    lock,
-	"echo":    echo,
-	"notify":  notify,
-	"write":   write,
-	"keys":    keys,
+	"trap":      trap,
+	"syscall":   rawSyscall,
+	"thread":    threadSyscall,
+	"alloc":     alloc,
+	"hold":      hold,
+	"lock":      lock,
+	"echo":      echo,
+	"datagrams": datagrams,
+	"notify":    notify,
+	"write":     write,
+	"keys":      keys,
 }
 
 func trap([]string) error {
