@@ -59,7 +59,9 @@ type creation struct {
 	stays   bool // the runtime does, until the program has ended
 	rdt     *rdtGroup
 	devices *netdev.Moved
-	covered int // the directory that a tmpfs with tmpcopyup will cover
+	// upperThere: the upper layer of a unified tree is one that was kept.
+	upperThere bool
+	covered    int // the directory that a tmpfs with tmpcopyup will cover
 }
 
 // prepare checks everything that can be checked before anything is made.
@@ -174,6 +176,9 @@ func (n *creation) close() {
 	}
 	if n.devices != nil {
 		n.devices.Close()
+	}
+	if n.plan != nil && n.plan.Overlay != nil && n.plan.Overlay.FD >= 0 {
+		unix.Close(n.plan.Overlay.FD)
 	}
 	if n.dir != nil {
 		n.dir.Unlock()

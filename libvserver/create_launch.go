@@ -33,6 +33,9 @@ func (n *creation) launch() (err error) {
 	if err := n.takeXid(); err != nil {
 		return err
 	}
+	if err := n.placeUpper(); err != nil {
+		return err
+	}
 	if err := n.findRdt(); err != nil {
 		return err
 	}
@@ -41,6 +44,9 @@ func (n *creation) launch() (err error) {
 	}
 	// What is about to be made is written down first: whoever finds the container after a crash can remove it.
 	if err := n.save(); err != nil {
+		return err
+	}
+	if err := n.makeUpper(); err != nil {
 		return err
 	}
 	if n.hooks.Notify {
@@ -251,6 +257,7 @@ func (n *creation) undo(cause error) error {
 	if n.hooks.PostStop && n.process != nil {
 		n.runPoststop(n.bundle.Spec)
 	}
+	n.undoUpper()
 	if err := n.dir.Remove(n.rec.Xid); err != nil {
 		log.Warnf("remove the state of the failed container: %v", err)
 	}

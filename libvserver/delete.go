@@ -55,12 +55,23 @@ func (c *container) destroy() error {
 		c.dir.Unlock()
 		return err
 	}
+	var layer chan error // to remove a tree of files and a cgroup takes the kernel as long as two threads leave it
+	if l.Upper.Private != "" {
+		layer = make(chan error, 1)
+		go func() { layer <- removeUpper(&l.Upper, c.rec.Xid) }()
+	}
 	m, err := c.cgroup()
 	if err != nil {
 		log.Warnf("%v", err)
 	}
 	if m != nil {
 		if err := m.Destroy(); err != nil {
+			c.dir.Unlock()
+			return err
+		}
+	}
+	if layer != nil {
+		if err := <-layer; err != nil {
 			c.dir.Unlock()
 			return err
 		}

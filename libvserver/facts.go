@@ -15,7 +15,7 @@ import (
 
 // facts gathers what the plan has to know of the host, and asks only what this bundle makes a question of.
 func facts(b *spec.Bundle, cg *cgroup.Manager) *plan.Facts {
-	f := &plan.Facts{EUID: os.Geteuid(), EGID: os.Getegid(), Unprivileged: unprivileged(), Stat: stat, Readlink: os.Readlink, Home: home}
+	f := &plan.Facts{EUID: os.Geteuid(), EGID: os.Getegid(), Unprivileged: unprivileged(), Stat: stat, Readlink: os.Readlink, Home: home, Tree: lookAtTree}
 	if own, err := host.OwnCaps(); err == nil {
 		f.Permitted = own.Permitted
 	}

@@ -27,7 +27,9 @@ type launched struct {
 	RdtMon, RdtGroup string
 	// Landlock is the text of the bundle's ruleset file: what exec brings is confined as the container was.
 	Landlock string
-	Late     []launch.LateStep
+	// Upper is the layer above a unified tree.
+	Upper upperRecord
+	Late  []launch.LateStep
 }
 
 func (l *launched) save(rec *state.Record) {
@@ -50,7 +52,11 @@ func (l *launched) save(rec *state.Record) {
 		w.Key("below")
 		w.Uint(l.Below)
 	}
-	for _, text := range [...]struct{ key, value string }{{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}, {"landlock", l.Landlock}} {
+	flag("upperKeep", l.Upper.Keep)
+	flag("upperLimited", l.Upper.Limited)
+	for _, text := range [...]struct{ key, value string }{
+		{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}, {"landlock", l.Landlock}, {"private", l.Upper.Private}, {"upper", l.Upper.Dir},
+	} {
 		if text.value != "" {
 			w.Key(text.key)
 			w.String(text.value)
@@ -102,6 +108,14 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.RdtGroup = r.String()
 		case "landlock":
 			l.Landlock = r.String()
+		case "private":
+			l.Upper.Private = r.String()
+		case "upper":
+			l.Upper.Dir = r.String()
+		case "upperKeep":
+			l.Upper.Keep = r.Bool()
+		case "upperLimited":
+			l.Upper.Limited = r.Bool()
 		case "below":
 			l.Below = r.Uint64()
 		case "noNewKeyring":

@@ -56,6 +56,9 @@ func (r *Runtime) Restore(o *RestoreOptions) (status int, err error) {
 	n.remember()
 	// They ran when the container was started first, and CRIU restores what came of it.
 	n.hooks.StartHooks, n.hooks.PostStart = false, false
+	if n.plan.Overlay != nil {
+		return 1, errors.New("a container on a unified tree can't be restored")
+	}
 	if n.plan.CallerMounts {
 		return 1, errors.New("a container without a mount namespace of its own can't be restored")
 	}

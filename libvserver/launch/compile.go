@@ -169,7 +169,7 @@ func (c *compiler) compile(s plan.Step) error {
 	case plan.Propagation:
 		c.setattr(val(atFDCWD), s.Path, flagIf(s.Deep, unix.AT_RECURSIVE), &unix.MountAttr{Propagation: s.Flags})
 	case plan.MountRoot:
-		c.mountRoot(s)
+		return c.mountRoot(s)
 	case plan.Mount:
 		return c.mount(s)
 	case plan.Directory:
@@ -307,20 +307,30 @@ func (c *compiler) openTree(dir arg, file string, flags int) int {
 	return c.call(unix.SYS_OPEN_TREE, what, dir, val(name), val(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|flags))
 }
 
-func (c *compiler) mountRoot(s plan.MountRoot) {
+func (c *compiler) mountRoot(s plan.MountRoot) error {
 	if s.ParentPrivate {
 		c.parentPrivate(s.Path)
 	}
 	c.root, c.rooted = c.newSlot(), true
-	if c.rootOpen {
+	if fd, ok := c.d.Sources[c.step]; ok {
+		c.into(c.emit(opSet, "", val(fd)), c.root)
+	} else if s.Overlay != nil {
+		if err := c.overlay(&s, c.root); err != nil {
+			return err
+		}
+	} else if c.rootOpen {
 		c.into(c.openTree(c.rootDir.arg(), "", unix.AT_RECURSIVE), c.root)
+	} else {
+		c.into(c.openTree(val(atFDCWD), s.Path, unix.AT_RECURSIVE), c.root)
+	}
+	if c.rootOpen {
 		c.moveMount(c.root, c.rootDir)
 		c.close(c.rootDir)
-		return
+		return nil
 	}
-	c.into(c.openTree(val(atFDCWD), s.Path, unix.AT_RECURSIVE), c.root)
 	c.call(unix.SYS_MOVE_MOUNT, "move_mount on "+s.Path, c.root.arg(), val(c.empty), val(atFDCWD), val(c.cstring(s.Path)),
 		val(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS))
+	return nil
 }
 
 // parentPrivate makes the mount private that a path lies in: only a mount's root can be named, so it is looked for upward.

@@ -351,6 +351,11 @@ func (d *Descriptors) open(pl *plan.Plan) error {
 	if err := d.makeNodes(pl); err != nil {
 		return err
 	}
+	if pl.Overlay != nil && pl.Overlay.FromParent {
+		if err := d.openOverlay(pl); err != nil {
+			return err
+		}
+	}
 	return d.openSources(pl)
 }
 

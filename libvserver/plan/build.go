@@ -53,6 +53,8 @@ type Facts struct {
 	Readlink func(path string) (string, error)
 	// Landlock is set if the bundle asks for it.
 	Landlock *LandlockFacts
+	// Tree looks at a root filesystem: nil if it is not a unified tree.
+	Tree func(rootfs string) (*Tree, error)
 	// Home looks up a user's home directory in the passwd file of a root filesystem; "" if there is none.
 	Home func(rootfs string, uid uint32) string
 }
@@ -86,6 +88,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	b.namespaces()
 	b.userns = p.Clone.Has(unix.CLONE_NEWUSER) || p.Clone.Joins(unix.CLONE_NEWUSER)
 	b.mntns = p.Clone.Has(unix.CLONE_NEWNS) || p.Clone.Joins(unix.CLONE_NEWNS)
+	b.overlay()
 
 	// In a user namespace the process has no privilege over the host's limits: what may go beyond them comes before it
 	// joins one; of a process that is born in a new one the runtime sets it, at StageIDs.
@@ -186,7 +189,11 @@ func (b *builder) filesystem() {
 	} else {
 		b.add(Propagation{Origin: Default, Path: "/", Flags: unix.MS_SLAVE, Deep: true, Named: "rslave"})
 	}
-	b.add(MountRoot{Origin: "root.path", Path: b.p.Rootfs, ParentPrivate: flags == unix.MS_SHARED})
+	root := MountRoot{Origin: "root.path", Path: b.p.Rootfs, ParentPrivate: flags == unix.MS_SHARED, Overlay: b.p.Overlay}
+	if root.Overlay != nil {
+		root.Origin = root.Overlay.Origin
+	}
+	b.add(root)
 
 	b.mounts()
 	if b.setupDev() {

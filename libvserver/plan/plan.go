@@ -15,6 +15,8 @@ type Plan struct {
 
 	// Rootfs is the absolute path of the root filesystem on the host.
 	Rootfs string
+	// Overlay is what it is made of if it is a unified tree, else nil.
+	Overlay *Overlay
 	// CallerMounts: the mounts are made in the caller's mount namespace, for want of one in the config.
 	CallerMounts bool
 	// RootReadonly, Console and Hooks say what the caller has to prepare.

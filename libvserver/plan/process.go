@@ -46,7 +46,7 @@ func (b *builder) process() {
 	home, known := lookup(env, "HOME")
 	ask := false
 	if !known || home == "" {
-		if b.mntns && !b.covered("/etc/passwd") && b.facts.Home != nil {
+		if b.mntns && !b.covered("/etc/passwd") && b.facts.Home != nil && b.p.Overlay == nil {
 			home = b.facts.Home(b.p.Rootfs, p.User.UID)
 			if home == "" {
 				home = "/"

@@ -202,9 +202,16 @@ type MountRoot struct {
 	Path string
 	// Private: the mount that the rootfs lies in must not be shared, or pivot_root(2) refuses it.
 	ParentPrivate bool
+	// Overlay, if not nil, is mounted there instead.
+	Overlay *Overlay
 }
 
-func (s MountRoot) String() string { return "mount the root filesystem " + strconv.Quote(s.Path) }
+func (s MountRoot) String() string {
+	if s.Overlay != nil {
+		return s.Overlay.String()
+	}
+	return "mount the root filesystem " + strconv.Quote(s.Path)
+}
 
 // PivotRoot makes the rootfs the root and drops the old one.
 type PivotRoot struct {

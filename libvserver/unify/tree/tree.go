@@ -13,6 +13,8 @@
 //	STORE/trees/DIGEST          one metadata tree per distinct tree: the lower layer
 //	STORE/trees/DIGEST.ref      hard-linked into every tree that stands for it: its link count counts them
 //	STORE/links/ab/NAME         one file per distinct content and metadata, for trees of the links layout
+//	STORE/uppers/BOOT/XID.N     what running containers write, if it is not kept elsewhere, and a
+//	                            hard link ref to DIGEST.ref; BOOT is the boot id, or kept
 //	STORE/tmp, STORE/index      work in progress, known digests: package unify's alone
 //
 // A unified tree is a directory with the extended attribute Attr.
@@ -52,10 +54,11 @@ const (
 	// .vserver-store at the top of theirs.
 	StandardStore = "/var/lib/vsrun/store"
 
-	// Objects, Trees, Links and Marker are names in a store.
+	// Objects, Trees, Links, Uppers and Marker are names in a store.
 	Objects = "objects"
 	Trees   = "trees"
 	Links   = "links"
+	Uppers  = "uppers"
 	Marker  = "vserver-store"
 )
 
