@@ -108,13 +108,13 @@ func (b *builder) overlay() {
 		b.fault("root.path", err.Error())
 		return
 	case t == nil && x.Rootfs.Unified:
-		b.fault(spec.AnnotationPath("rootfs"), b.p.Rootfs+" is not a unified tree (\"vsrun unify\" makes it one)")
+		b.fault(spec.AnnotationPath("rootfs"), "root.path is not a unified tree (\"vsrun unify\" makes it one)")
 		return
 	case t == nil:
 		b.needsOverlay()
 		return
 	case !b.p.Clone.Has(unix.CLONE_NEWNS):
-		b.fault("root.path", b.p.Rootfs+" is a unified tree, which needs a new mount namespace in linux.namespaces")
+		b.fault("root.path", "is a unified tree, which needs a new mount namespace in linux.namespaces")
 		return
 	}
 	o := &Overlay{Origin: "root.path", Tree: *t, UpperAt: "root.path", Keep: x.Rootfs.Keep, Space: x.Disk.Space, Inodes: x.Disk.Inodes, FD: -1, FromParent: b.userns}

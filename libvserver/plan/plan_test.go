@@ -84,6 +84,8 @@ func TestGolden(t *testing.T) {
 		"full":            {"full", host(unified), Options{ID: "ID", Wait: true, NotifyDir: "/run/vsrun/ID/notify", Env: []string{"NOTIFY_SOCKET=/run/notify/notify.sock"}}},
 		"nomount":         {"nomount", host(unified), wait},
 		"shared":          {"shared", host(unified), wait},
+		"unified":         {"unified", onTree(host(unified)), wait},
+		"unified-userns":  {"unified-userns", onTree(host(unified)), wait},
 	} {
 		t.Run(name, func(t *testing.T) {
 			raw, err := os.ReadFile("testdata/" + c.config + ".json")
