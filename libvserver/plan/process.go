@@ -21,8 +21,8 @@ const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bi
 func (b *builder) process() {
 	p := b.s.Process
 	if p == nil {
-		b.await(Default, StageCreated)
 		b.add(CloseFDs{Origin: Default, Preserve: 0})
+		b.await(Default, StageCreated)
 		b.add(WaitStart{Default})
 		return
 	}
@@ -68,12 +68,13 @@ func (b *builder) process() {
 	if len(p.Args) > 0 {
 		b.add(lookPath(p.Args[0], env))
 	}
+	// Before it is said to be created: who looks then finds nothing of the host's.
+	b.add(CloseFDs{Origin: Default, Preserve: b.opt.PreserveFDs})
 	if !b.opt.Recorded || b.forks() || b.p.Clone.Joins(unix.CLONE_NEWUSER) {
 		b.await(Default, StageCreated)
 	} else {
 		b.await(Default, StageRecorded)
 	}
-	b.add(CloseFDs{Origin: Default, Preserve: b.opt.PreserveFDs})
 	if b.opt.Wait {
 		b.add(WaitStart{Default})
 	}
