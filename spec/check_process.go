@@ -32,6 +32,10 @@ func (c *checker) process(p *specs.Process) {
 	}
 	c.id(top("process.user.uid"), p.User.UID)
 	c.id(top("process.user.gid"), p.User.GID)
+	const ngroupsMax = 65536 // NGROUPS_MAX of linux/limits.h
+	if n := len(p.User.AdditionalGids); n > ngroupsMax {
+		c.fault("process.user.additionalGids", "must not have more than "+strconv.Itoa(ngroupsMax)+" entries (got "+strconv.Itoa(n)+")")
+	}
 	for i, gid := range p.User.AdditionalGids {
 		c.id(at("process.user.additionalGids", i, ""), gid)
 	}

@@ -43,6 +43,7 @@ func wrongs() []wrong {
 		{field: "process.user.gid", edits: []string{`{}=` + noID, newUser + `{}=10`}},
 		{field: "process.user.umask", edits: []string{`{}=512`}},
 		{field: "process.user.additionalGids[]", edits: []string{`process.user.additionalGids=[` + noID + `]`, newUser + `process.user.additionalGids=[10]`}},
+		{field: "process.user.additionalGids[]", edits: []string{`process.user.additionalGids=[` + strings.Repeat("1,", 65536) + `1]`}, at: "process.user.additionalGids"},
 		{field: "process.args[]", edits: []string{`{}=` + nul}},
 		{field: "process.args[]", edits: []string{`process.args=[]`}, at: "process.args"},
 		{field: "process.env[]", edits: []string{`{}=` + nul, `{}="A"`, `{}="=x"`, `{}=""`}},

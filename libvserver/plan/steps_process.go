@@ -133,17 +133,21 @@ type User struct {
 }
 
 func (s User) String() string {
-	b := "become uid " + strconv.FormatUint(uint64(s.UID), 10) + " gid " + strconv.FormatUint(uint64(s.GID), 10)
+	b := []byte("become uid " + strconv.FormatUint(uint64(s.UID), 10) + " gid " + strconv.FormatUint(uint64(s.GID), 10))
 	if len(s.Groups) > 0 {
-		b += " groups"
-		for _, g := range s.Groups {
-			b += " " + strconv.FormatUint(uint64(g), 10)
+		const many = 32
+		b = append(b, " groups"...)
+		for _, g := range s.Groups[:min(len(s.Groups), many)] {
+			b = strconv.AppendUint(append(b, ' '), uint64(g), 10)
+		}
+		if more := len(s.Groups) - many; more > 0 {
+			b = append(b, " and "+strconv.Itoa(more)+" more"...)
 		}
 	}
 	if s.Caps != nil {
-		b += " with capabilities 0x" + strconv.FormatUint(s.Caps.Effective, 16)
+		b = append(b, " with capabilities 0x"+strconv.FormatUint(s.Caps.Effective, 16)...)
 	}
-	return b
+	return string(b)
 }
 
 // Label arranges for the LSM label that execve(2) shall switch to.
