@@ -14,6 +14,11 @@ import (
 
 const warmup = 5
 
+// settle is the pause before each round. What a container leaves behind, most of all its network namespace, is taken down
+// by the kernel's workers after its process is gone, under locks that the next container needs: without a pause each
+// program would be measured with its forerunner's remains.
+const settle = 25 * time.Millisecond
+
 // figure is what one program's rounds gave in one row.
 type figure struct {
 	Name  string
@@ -130,6 +135,7 @@ func (b *bench) measure(only string) ([]row, error) {
 				}
 				var total time.Duration
 				var peak int64
+				time.Sleep(settle)
 				for _, c := range cols[i].calls(n) {
 					d, kib, err := b.time(c)
 					if err != nil {
