@@ -220,12 +220,14 @@ func (d *Dir) publish() error {
 
 // Remove removes the directory with all that is in it and gives up the lock.
 // The record goes last, so that a delete which is cut short can be repeated.
-// xid is the container's context id, 0 for none: what is left of the container
-// has no use for it.
+// xid is the container's context id, 0 if that is not known: it is looked for
+// then, as a create that was killed may have taken one.
 func (d *Dir) Remove(xid uint32) error {
 	defer d.Unlock()
 	if xid != 0 {
 		d.freeXid(xid)
+	} else {
+		d.freeAnyXid()
 	}
 	names, err := d.names()
 	if err != nil {

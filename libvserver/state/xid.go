@@ -226,3 +226,23 @@ func (d *Dir) freeXid(xid uint32) {
 		}
 	}
 }
+
+// freeAnyXid gives back what the container has taken, by looking through the registries.
+func (d *Dir) freeAnyXid() {
+	for i := range 3 {
+		dir, _ := registryDir(i)
+		if dir == "" {
+			continue
+		}
+		links, err := os.ReadDir(dir)
+		if err != nil {
+			continue
+		}
+		for _, l := range links {
+			link := dir + "/" + l.Name()
+			if path, err := readlink(link); err == nil && path == d.path {
+				_ = unix.Unlink(link)
+			}
+		}
+	}
+}
