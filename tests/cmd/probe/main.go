@@ -15,6 +15,9 @@
 //	probe datagrams PATH       send numbers to a Unix socket, a datagram each
 //	probe notify TEXT          send TEXT to $NOTIFY_SOCKET
 //	probe write FD TEXT        write TEXT to a file descriptor
+//	probe fixture DIR [N]      make a tree of files; N is added to owners
+//	probe exercise DIR SEED N  do N things to such a tree, and print what comes of each
+//	probe pages FILE...        how many pages of each file are in the page cache, of how many
 //	probe keys                 the description of the session keyring
 //
 // The two Go debug settings keep Go's runtime from opening cgroup files,
@@ -83,6 +86,9 @@ var actions = map[string]func([]string) error{
 	"notify":    notify,
 	"write":     write,
 	"keys":      keys,
+	"fixture":   fixture,
+	"exercise":  exercise,
+	"pages":     pages,
 }
 
 func trap([]string) error {
