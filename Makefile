@@ -35,7 +35,7 @@ all: vsrun docs ## build ./vsrun, static, and its manual pages and shell complet
 
 # What needs libseccomp, D-Bus or the cgroups library is a program of its own,
 # embedded in vsrun and started only when needed, so the hot path has none of it.
-$(HELPER): $(wildcard libvserver/helper/cmd/*.go libvserver/cgroup/job/*.go libvserver/criu/job/*.go libvserver/criu/proto/*.go libvserver/unify/*.go libvserver/unify/*/*.go libvserver/host/*.go libvserver/seccomp/wire/*.go) go.mod go.sum Makefile
+$(HELPER): $(wildcard libvserver/helper/cmd/*.go libvserver/cgroup/job/*.go libvserver/netcontext/*.go libvserver/netcontext/job/*.go libvserver/bpf/*.go libvserver/criu/job/*.go libvserver/criu/proto/*.go libvserver/unify/*.go libvserver/unify/*/*.go libvserver/host/*.go libvserver/seccomp/wire/*.go) go.mod go.sum Makefile
 	@contrib/need go gcc libc pkg-config libseccomp
 	CGO_ENABLED=1 go build -trimpath -tags $(TAGS) -ldflags '-s -w -linkmode external -extldflags -static' -o $@ ./libvserver/helper/cmd
 

@@ -10,6 +10,7 @@ import (
 	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
+	"github.com/vsrun/vsrun/libvserver/netcontext"
 	"github.com/vsrun/vsrun/libvserver/netdev"
 	"github.com/vsrun/vsrun/libvserver/plan"
 	"github.com/vsrun/vsrun/libvserver/state"
@@ -62,6 +63,7 @@ type creation struct {
 	// upperThere: the upper layer of a unified tree is one that was kept.
 	upperThere bool
 	covered    int // the directory that a tmpfs with tmpcopyup will cover
+	net        *netcontext.Context
 }
 
 // prepare checks everything that can be checked before anything is made.
@@ -85,6 +87,9 @@ func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
 		log.Warnf("%s", w)
 	}
 	if err := n.filter(); err != nil {
+		return nil, err
+	}
+	if err := n.network(); err != nil {
 		return nil, err
 	}
 	n.remember()

@@ -62,6 +62,11 @@ func (n *creation) launch() (err error) {
 	if err := n.cg.Create(); err != nil {
 		return err
 	}
+	if !n.cg.NeedsPid() {
+		if err := n.attachNetwork(); err != nil {
+			return err
+		}
+	}
 	if n.rdt != nil {
 		if err := n.rdt.make(); err != nil {
 			return err
@@ -251,8 +256,12 @@ func (n *creation) undo(cause error) error {
 	if why := n.outOfMemory(); why != "" {
 		cause = fmt.Errorf("%w: %s", cause, why)
 	}
+	detachNetwork(n.cg, n.hooks.NetCgroup)
 	if err := n.cg.Destroy(); err != nil {
 		log.Warnf("remove the cgroup of the failed container: %v", err)
+	}
+	if err := n.releaseNetwork(&n.hooks); err != nil {
+		log.Warnf("give up the network context of the failed container: %v", err)
 	}
 	if n.hooks.PostStop && n.process != nil {
 		n.runPoststop(n.bundle.Spec)

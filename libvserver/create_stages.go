@@ -24,6 +24,9 @@ func (n *creation) stage(e launch.Event) error {
 		err = n.identify()
 	case plan.StageCgroup:
 		if err = n.cg.ApplyPid(n.process.PID); err == nil {
+			err = n.attachNetwork()
+		}
+		if err == nil {
 			err = n.save()
 		}
 	case plan.StageConsole:

@@ -65,6 +65,7 @@ func (c *container) destroy() error {
 		log.Warnf("%v", err)
 	}
 	if m != nil {
+		detachNetwork(m, l.NetCgroup)
 		if err := m.Destroy(); err != nil {
 			c.dir.Unlock()
 			return err
@@ -75,6 +76,10 @@ func (c *container) destroy() error {
 			c.dir.Unlock()
 			return err
 		}
+	}
+	if err := c.releaseNetwork(&l); err != nil {
+		c.dir.Unlock()
+		return err
 	}
 	return c.dir.Remove(c.rec.Xid)
 }

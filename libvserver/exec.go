@@ -202,6 +202,9 @@ func (e *execution) prepare() error {
 	for _, w := range e.plan.Warnings {
 		log.Warnf("%s", w)
 	}
+	if err := fillFilter(e.plan, &e.bundle.VServer.Net); err != nil {
+		return err
+	}
 	if s.Linux == nil {
 		return nil
 	}

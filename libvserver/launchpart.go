@@ -25,6 +25,10 @@ type launched struct {
 	Below uint64
 	// RdtMon and RdtGroup are directories in resctrl that go with the container.
 	RdtMon, RdtGroup string
+	// NID is the id of the network context, 0 if there is none; NetCgroup the cgroup that its programs are on, also where
+	// they only count sockets.
+	NID       uint32
+	NetCgroup string
 	// Landlock is the text of the bundle's ruleset file: what exec brings is confined as the container was.
 	Landlock string
 	// Upper is the layer above a unified tree.
@@ -55,12 +59,16 @@ func (l *launched) save(rec *state.Record) {
 	flag("upperKeep", l.Upper.Keep)
 	flag("upperLimited", l.Upper.Limited)
 	for _, text := range [...]struct{ key, value string }{
-		{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}, {"landlock", l.Landlock}, {"private", l.Upper.Private}, {"upper", l.Upper.Dir},
+		{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}, {"netCgroup", l.NetCgroup}, {"landlock", l.Landlock}, {"private", l.Upper.Private}, {"upper", l.Upper.Dir},
 	} {
 		if text.value != "" {
 			w.Key(text.key)
 			w.String(text.value)
 		}
+	}
+	if l.NID != 0 {
+		w.Key("nid")
+		w.Uint(uint64(l.NID))
 	}
 	w.Key("ns")
 	w.Uint(l.NS)
@@ -116,6 +124,10 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.Upper.Keep = r.Bool()
 		case "upperLimited":
 			l.Upper.Limited = r.Bool()
+		case "netCgroup":
+			l.NetCgroup = r.String()
+		case "nid":
+			l.NID = uint32(r.Uint64())
 		case "below":
 			l.Below = r.Uint64()
 		case "noNewKeyring":

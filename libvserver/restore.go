@@ -54,6 +54,9 @@ func (r *Runtime) Restore(o *RestoreOptions) (status int, err error) {
 		return 1, err
 	}
 	n.remember()
+	if err := n.network(); err != nil {
+		return 1, err
+	}
 	// They ran when the container was started first, and CRIU restores what came of it.
 	n.hooks.StartHooks, n.hooks.PostStart = false, false
 	if n.plan.Overlay != nil {
@@ -117,6 +120,11 @@ func (s *restoration) restore(path string) (err error) {
 		return err
 	}
 	s.cg.Close() // CRIU is put into it
+	if !s.cg.NeedsPid() {
+		if err := s.attachNetwork(); err != nil {
+			return err
+		}
+	}
 	if err := s.cg.Set(); err != nil {
 		return err
 	}
@@ -203,6 +211,9 @@ func (s *restoration) noNewPrivileges(path string) error {
 func (s *restoration) carryOut(c *criu.Session, q *proto.Request) error {
 	if s.cg.NeedsPid() {
 		if err := s.cg.ApplyPid(c.PID); err != nil {
+			return err
+		}
+		if err := s.attachNetwork(); err != nil {
 			return err
 		}
 	} else if err := s.cg.AddPid(c.PID); err != nil {

@@ -4,6 +4,8 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 func TestResources(t *testing.T) {
@@ -138,7 +140,7 @@ func TestAnnotations(t *testing.T) {
 	if err != nil || b.VServer.XID != 4711 {
 		t.Error(b, err)
 	}
-	if b, err = Parse([]byte(base), ""); err != nil || b.VServer != (Extension{}) {
+	if b, err = Parse([]byte(base), ""); err != nil || !cmp.Equal(b.VServer, Extension{}) {
 		t.Error(b, err)
 	}
 }

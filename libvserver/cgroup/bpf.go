@@ -7,25 +7,13 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/bpf"
 )
 
 // filterName is the name that our programs carry in the kernel, by which a later process knows them
 // (bpf_prog_info.name, at most 15 bytes).
 const filterName = "vsrun_devices"
-
-// bpf calls bpf(2). Pointers inside attr must be kept alive and in place by the caller.
-func bpf(cmd uintptr, attr unsafe.Pointer, size uintptr) (int, error) {
-	for tries := 0; ; tries++ {
-		r, _, errno := unix.Syscall(unix.SYS_BPF, cmd, uintptr(attr), size)
-		switch {
-		case errno == 0:
-			return int(r), nil
-		case errno == unix.EINTR, errno == unix.EAGAIN && tries < 30: // the verifier gives way to signals
-			continue
-		}
-		return -1, errno
-	}
-}
 
 // loadProgram loads a device filter and returns its descriptor.
 func loadProgram(prog []insn) (int, error) {
@@ -48,7 +36,7 @@ func loadProgram(prog []insn) (int, error) {
 		license:  uint64(uintptr(unsafe.Pointer(&license))),
 	}
 	copy(attr.name[:], filterName)
-	fd, err := bpf(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	fd, err := bpf.Call(unix.BPF_PROG_LOAD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	switch {
 	case err == nil:
 		return fd, nil
@@ -70,7 +58,7 @@ func verifierLog(attr unsafe.Pointer, size uintptr, level, logSize *uint32, logB
 	buf := make([]byte, 64<<10)
 	pin.Pin(&buf[0])
 	*level, *logSize, *logBuf = 1, uint32(len(buf)), uint64(uintptr(unsafe.Pointer(&buf[0])))
-	if fd, err := bpf(unix.BPF_PROG_LOAD, attr, size); err == nil {
+	if fd, err := bpf.Call(unix.BPF_PROG_LOAD, attr, size); err == nil {
 		_ = unix.Close(fd)
 	}
 	return unix.ByteSliceToString(buf)
@@ -84,7 +72,7 @@ func attachProgram(dirfd, prog, old int) error {
 		attr.flags |= unix.BPF_F_REPLACE
 		attr.replace = uint32(old)
 	}
-	if _, err := bpf(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+	if _, err := bpf.Call(unix.BPF_PROG_ATTACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
 		return fmt.Errorf("bpf(BPF_PROG_ATTACH): %w", err)
 	}
 	return nil
@@ -92,7 +80,7 @@ func attachProgram(dirfd, prog, old int) error {
 
 func detachProgram(dirfd, prog int) error {
 	attr := struct{ target, prog, typ uint32 }{uint32(dirfd), uint32(prog), unix.BPF_CGROUP_DEVICE}
-	_, err := bpf(unix.BPF_PROG_DETACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	_, err := bpf.Call(unix.BPF_PROG_DETACH, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	return err
 }
 
@@ -109,11 +97,11 @@ func attachedFilter(dirfd int) (int, error) {
 		// Linux 6.17 to 7.1 write the revision whatever size they are told; so it must have room.
 		progFlags, linkIDs, linkFlags, revision uint64
 	}{target: uint32(dirfd), typ: unix.BPF_CGROUP_DEVICE, ids: uint64(uintptr(unsafe.Pointer(&ids[0]))), count: uint32(len(ids))}
-	if _, err := bpf(unix.BPF_PROG_QUERY, unsafe.Pointer(&query), unsafe.Sizeof(query)); err != nil {
+	if _, err := bpf.Call(unix.BPF_PROG_QUERY, unsafe.Pointer(&query), unsafe.Sizeof(query)); err != nil {
 		return -1, fmt.Errorf("bpf(BPF_PROG_QUERY): %w", err)
 	}
 	for _, id := range ids[:query.count] {
-		fd, err := bpf(unix.BPF_PROG_GET_FD_BY_ID, unsafe.Pointer(&id), unsafe.Sizeof(id))
+		fd, err := bpf.Call(unix.BPF_PROG_GET_FD_BY_ID, unsafe.Pointer(&id), unsafe.Sizeof(id))
 		if err != nil {
 			continue // gone again, or kept from us by an LSM: not ours
 		}
@@ -147,7 +135,7 @@ func infoOf(fd int) (progInfo, error) {
 		fd, len uint32
 		info    uint64
 	}{uint32(fd), uint32(unsafe.Sizeof(info)), uint64(uintptr(unsafe.Pointer(&info)))}
-	_, err := bpf(unix.BPF_OBJ_GET_INFO_BY_FD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	_, err := bpf.Call(unix.BPF_OBJ_GET_INFO_BY_FD, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
 	return info, err
 }
 

@@ -61,6 +61,12 @@ func (m *Manager) Path(controller string) string {
 	return ""
 }
 
+// Made reports whether Create made the cgroup in a controller's hierarchy, or systemd did: it goes with the container.
+func (m *Manager) Made(controller string) bool {
+	d := m.dirOf(controller)
+	return d != nil && (d.made > 0 || m.driver == DriverSystemd)
+}
+
 // CallerPath returns the directory of the cgroup that the caller is in, and with it a rootless container where Create
 // leaves a hierarchy out; "" where none is left out.
 func (m *Manager) CallerPath(controller string) string {

@@ -24,7 +24,8 @@ func Groups() []Group {
 		{"seccomp", []*Feature{
 			SeccompFilter, SeccompNotify, SeccompKillProcess, SeccompLog, SeccompSpecAllow, SeccompTsyncEsrch, SeccompWaitKillable,
 		}},
-		{"cgroup", []*Feature{CgroupKill, CgroupBPFDevice, CgroupBPFSock}},
+		{"cgroup", []*Feature{CgroupKill, CgroupBPFDevice}},
+		{"network contexts", []*Feature{CgroupBPFSock, CgroupBPFGetname, CgroupBPFSockRelease, BPFSkLookup, BPFSetRetval, NetnsCookie}},
 		{"lsm", []*Feature{Landlock}},
 	}
 }

@@ -78,11 +78,6 @@ var (
 		return bpfLoad(unix.BPF_PROG_TYPE_CGROUP_DEVICE, 0)
 	}}
 
-	// CgroupBPFSock is the BPF program type that confines bind and connect.
-	CgroupBPFSock = &Feature{Name: "BPF socket address programs of cgroup v2", Plural: true, Since: "4.17", Config: "CONFIG_CGROUP_BPF", probe: func() error {
-		return bpfLoad(unix.BPF_PROG_TYPE_CGROUP_SOCK_ADDR, bpfCgroupInet4Bind)
-	}}
-
 	// CgroupKill is the file cgroup.kill of cgroup v2.
 	CgroupKill = &Feature{Name: "cgroup.kill", Since: "5.14", probe: func() error {
 		// The file is in every cgroup but the root, and there need be no other
@@ -115,15 +110,12 @@ func LandlockABI() (int, error) {
 	return int(n), nil
 }
 
-// bpfCgroupInet4Bind is BPF_CGROUP_INET4_BIND of linux/bpf.h.
-const bpfCgroupInet4Bind = 8
-
-// bpfLoad loads the program "return 1" of a type and drops it again.
-func bpfLoad(progType, attachType uint32) error {
-	insns := [...]uint64{
+// bpfLoad loads the program "return 1" of a type, with some instructions before, and drops it again.
+func bpfLoad(progType, attachType uint32, before ...uint64) error {
+	insns := append(before,
 		0x00000001_0000_00b7, // r0 = 1
 		0x00000000_0000_0095, // exit
-	}
+	)
 	license := [...]byte{'A', 'p', 'a', 'c', 'h', 'e', 0}
 	attr := struct { // the head of union bpf_attr for BPF_PROG_LOAD
 		progType, insnCnt     uint32
@@ -135,7 +127,7 @@ func bpfLoad(progType, attachType uint32) error {
 		ifindex, attachType   uint32
 	}{
 		progType: progType, insnCnt: uint32(len(insns)), attachType: attachType,
-		insns: uint64(uintptr(unsafe.Pointer(&insns))), license: uint64(uintptr(unsafe.Pointer(&license))),
+		insns: uint64(uintptr(unsafe.Pointer(&insns[0]))), license: uint64(uintptr(unsafe.Pointer(&license))),
 	}
 	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	if errno == 0 {

@@ -91,7 +91,7 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 	}
 	b.landlock(o.Namespaces&unix.CLONE_NEWPID != 0, o.Namespaces&unix.CLONE_NEWNET != 0)
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd, Early: true})
-	b.user(p, b.linux.Seccomp != nil && !p.NoNewPrivileges)
+	b.user(p, b.filters() && !p.NoNewPrivileges)
 	b.add(Chdir{Origin: "process.cwd", Path: p.Cwd})
 	name := p.Args[0]
 	if o.Path != "" {

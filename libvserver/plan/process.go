@@ -7,6 +7,8 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/spec"
 )
 
 // defaultPath is where execvp(3) looks if the environment has no PATH.
@@ -26,7 +28,7 @@ func (b *builder) process() {
 		b.add(WaitStart{Default})
 		return
 	}
-	seccomp := b.linux.Seccomp != nil
+	seccomp := b.filters()
 	if !b.opt.NoNewKeyring {
 		b.add(Keyring{Origin: Default, Name: "_ses." + b.opt.ID, Label: p.SelinuxLabel})
 	}
@@ -95,8 +97,17 @@ func (b *builder) lastLimits(p *specs.Process) {
 	}
 }
 
-// seccomp loads the filter, if there is one, and hands over its notify descriptor.
+// filters tells if a seccomp filter is going to be loaded.
+func (b *builder) filters() bool {
+	return b.linux.Seccomp != nil || len(b.b.VServer.Net.Addresses) > 0
+}
+
+// seccomp loads the filter, if there is one, and hands over its notify descriptor. That of a network context comes before:
+// the config's may allow no more of them.
 func (b *builder) seccomp() {
+	if len(b.b.VServer.Net.Addresses) > 0 {
+		b.add(Seccomp{Origin: Origin(spec.AnnotationPath("net.addresses")), Network: true})
+	}
 	if b.linux.Seccomp == nil {
 		return
 	}

@@ -166,6 +166,8 @@ type Seccomp struct {
 	Origin
 	Filter *Filter
 	Notify bool
+	// Network: it is not the config's, but what a network context needs besides its BPF programs.
+	Network bool
 }
 
 // Filter is a compiled seccomp program: an array of struct sock_filter.
@@ -174,7 +176,12 @@ type Filter struct {
 	Flags uint
 }
 
-func (s Seccomp) String() string { return "load the seccomp filter" }
+func (s Seccomp) String() string {
+	if s.Network {
+		return "load the seccomp filter of the network context"
+	}
+	return "load the seccomp filter"
+}
 
 // Chdir enters the working directory, and checks that it lies inside the root. It is tried twice: as root, and as the user if
 // root (on a network filesystem, say) was refused.

@@ -71,8 +71,8 @@ var layers = [][]string{
 	{"libvserver/cli"},
 	{"libvserver"},
 	{"libvserver/launch", "libvserver/doctor"},
-	{"libvserver/plan", "libvserver/state", "libvserver/cgroup", "libvserver/seccomp", "libvserver/console", "libvserver/criu", "libvserver/unify", "hooks"},
-	{"libvserver/host", "libvserver/log", "libvserver/helper"},
+	{"libvserver/plan", "libvserver/state", "libvserver/cgroup", "libvserver/seccomp", "libvserver/console", "libvserver/criu", "libvserver/netcontext", "libvserver/unify", "hooks"},
+	{"libvserver/host", "libvserver/log", "libvserver/helper", "libvserver/bpf"},
 	{"spec"},
 	{"spec/wire"},
 }
@@ -166,7 +166,7 @@ var banned = []string{"crypto", "crypto/", "net", "net/", "vendor/", "encoding/b
 	"github.com/sirupsen/", "github.com/coreos/", "github.com/godbus/", "github.com/cilium/", "github.com/moby/", "github.com/cyphar/",
 	"github.com/urfave/", "github.com/seccomp/", "github.com/checkpoint-restore/", "github.com/aperturerobotics/",
 	"github.com/vsrun/vsrun/libvserver/cgroup/job", "github.com/vsrun/vsrun/libvserver/criu/job", "github.com/vsrun/vsrun/libvserver/unify",
-	"github.com/vsrun/vsrun/libvserver/unify/job"}
+	"github.com/vsrun/vsrun/libvserver/unify/job", "github.com/vsrun/vsrun/libvserver/netcontext/job"}
 
 func isBanned(path string) bool {
 	for _, b := range banned {

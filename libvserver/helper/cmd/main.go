@@ -20,6 +20,7 @@
 //	cgroup-…, systemd-…   see package cgroup/job
 //	unify, ununify, store   the commands of these names, with arguments and the user's standard streams: see package
 //	          unify/job and helper.Tool; the error goes to descriptor 3
+//	net-…     see package netcontext/job
 //	criu      standard input is a socket to vsrun, standard output one to CRIU: see package criu/job
 //
 // It needs cgo and libseccomp.a and is not built without cgo. It must not read
@@ -37,6 +38,7 @@ import (
 
 	"github.com/vsrun/vsrun/libvserver/cgroup/job"
 	criu "github.com/vsrun/vsrun/libvserver/criu/job"
+	network "github.com/vsrun/vsrun/libvserver/netcontext/job"
 	unify "github.com/vsrun/vsrun/libvserver/unify/job"
 )
 
@@ -84,7 +86,7 @@ func do(name string) ([]byte, error) {
 	case "criu":
 		return nil, criu.Serve(0, 1)
 	}
-	if name != "seccomp" && !job.Known(name) {
+	if name != "seccomp" && !job.Known(name) && !network.Known(name) {
 		return nil, errUsage
 	}
 	request, err := io.ReadAll(os.Stdin)
@@ -93,6 +95,9 @@ func do(name string) ([]byte, error) {
 	}
 	if name == "seccomp" {
 		return compileSeccomp(request)
+	}
+	if network.Known(name) {
+		return network.Run(name, request)
 	}
 	return job.Run(name, request)
 }

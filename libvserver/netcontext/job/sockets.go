@@ -1,0 +1,180 @@
+package job
+
+import (
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/netcontext"
+)
+
+// sockCreate is socket(2) for IPv4 and IPv6. Of protocols those pass whose every call the other programs see: TCP and UDP.
+// Multipath TCP, SCTP, DCCP and what else there is bind or connect by ways of their own; raw sockets write their own source.
+func sockCreate(m *maps) asm.Instructions {
+	p := &program{m: m}
+	p.add(asm.Mov.Reg(rCtx, asm.R1))
+	p.storage()
+	p.add(load(asm.R1, rStore, cState), asm.Mov.Reg(asm.R2, asm.R1), asm.And.Imm(asm.R2, netcontext.StateReady), asm.JEq.Imm(asm.R2, 0, p.refuse()),
+		asm.And.Imm(asm.R1, netcontext.StateConfine), asm.JEq.Imm(asm.R1, 0, "counted"))
+	p.sameNetns("counted")
+	noProtocol := p.fail(unix.EPROTONOSUPPORT, cDenied)
+	p.add(load(asm.R1, rCtx, skType), load(asm.R2, rCtx, skProtocol), asm.JEq.Imm(asm.R1, unix.SOCK_STREAM, "stream"),
+		asm.JEq.Imm(asm.R1, unix.SOCK_DGRAM, "datagram"), asm.JNE.Imm(asm.R1, unix.SOCK_RAW, noProtocol))
+	p.jump("icmp")
+	p.label("stream")
+	p.add(asm.JEq.Imm(asm.R2, unix.IPPROTO_TCP, "counted"))
+	p.jump(noProtocol)
+	p.label("datagram")
+	p.add(asm.JEq.Imm(asm.R2, unix.IPPROTO_UDP, "counted"), asm.JEq.Imm(asm.R2, unix.IPPROTO_ICMP, "icmp"), asm.JNE.Imm(asm.R2, unix.IPPROTO_ICMPV6, noProtocol))
+	p.nop("icmp")
+	p.add(load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateRawICMP), asm.JEq.Imm(asm.R1, 0, p.refuse()),
+		asm.JEq.Imm(asm.R2, unix.IPPROTO_ICMP, "counted"), asm.JNE.Imm(asm.R2, unix.IPPROTO_ICMPV6, p.refuse()))
+
+	// The socket is counted first and given back if it is one too many: others may be at it at the same time.
+	p.nop("counted")
+	p.add(asm.Mov.Imm(rSrc, 1), asm.FetchAdd.Mem(rStore, rSrc, asm.DWord, cNow), asm.Add.Imm(rSrc, 1),
+		load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateLimit), asm.JEq.Imm(asm.R1, 0, "fits"),
+		load8(asm.R1, rStore, cLimit), asm.JGT.Reg(rSrc, asm.R1, "too_many"))
+	p.nop("fits")
+	p.add(asm.Mov.Reg(asm.R2, rCtx))
+	p.socketOf(true, "uncounted")
+	p.add(load(asm.R1, asm.R0, sFlags), asm.Or.Imm(asm.R1, sCounted), asm.StoreMem(asm.R0, sFlags, asm.R1, asm.Word),
+		load8(asm.R1, rStore, cMax), asm.JLE.Reg(rSrc, asm.R1, "allow"), asm.StoreMem(rStore, cMax, rSrc, asm.DWord))
+	p.jump("allow")
+	p.label("too_many")
+	p.less()
+	p.jump(p.fail(unix.ENOBUFS, cHits))
+	p.label("uncounted") // no memory
+	p.less()
+	p.jump("allow")
+	return p.end()
+}
+
+func (p *program) less() {
+	p.add(asm.Mov.Imm(asm.R1, -1), asm.AddAtomic.Mem(rStore, asm.R1, asm.DWord, cNow))
+}
+
+// sockRelease is the last close(2) of a socket. Those that accept(2) made were never counted.
+func sockRelease(m *maps) asm.Instructions {
+	p := &program{m: m}
+	p.add(asm.Mov.Reg(rCtx, asm.R1))
+	p.storage()
+	p.add(asm.Mov.Reg(asm.R2, rCtx))
+	p.socketOf(false, "allow")
+	p.add(load(asm.R1, asm.R0, sFlags), asm.Mov.Reg(asm.R2, asm.R1), asm.And.Imm(asm.R2, sCounted), asm.JEq.Imm(asm.R2, 0, "allow"),
+		asm.And.Imm(asm.R1, ^sCounted), asm.StoreMem(asm.R0, sFlags, asm.R1, asm.Word))
+	p.less()
+	return p.end()
+}
+
+// Places in struct bpf_sock_ops, and its op for listen(2).
+const (
+	soOp      = 0
+	soFamily  = 20
+	soLocal4  = 28
+	soLocal6  = 48
+	soPort    = 68
+	soSocket  = 184
+	listenOp  = 11         // BPF_SOCK_OPS_TCP_LISTEN_CB
+	nowhere   = 0x7fffffff // no interface has this index
+	bindIndex = 62         // SO_BINDTOIFINDEX
+	key       = -32        // on the stack: netcontext.ListenerKey
+)
+
+// sockOps is called at listen(2). A socket that was bound to 0.0.0.0 or :: is entered for all the addresses that it is not
+// bound to, for skLookup. One that never was bound would listen on all of the host's: it is cut off, as listen(2) can't be
+// refused here.
+func sockOps(m *maps) asm.Instructions {
+	p := &program{m: m}
+	p.add(load(asm.R2, asm.R1, soOp), asm.JNE.Imm(asm.R2, listenOp, "allow"))
+	p.begin(false)
+	// In a namespace of the guest's own bind leaves no mark.
+	p.sameNetns("allow")
+	p.add(load(rDst, rCtx, soFamily), load(asm.R1, rCtx, soLocal4), asm.JEq.Imm(rDst, unix.AF_INET, "local"), load(asm.R1, rCtx, soLocal6))
+	for w := int16(1); w < 4; w++ {
+		p.add(load(asm.R2, rCtx, soLocal6+4*w), asm.Or.Reg(asm.R1, asm.R2))
+	}
+	p.nop("local")
+	p.add(asm.JEq.Imm(asm.R1, 0, "unbound"))
+
+	p.add(load8(asm.R2, rCtx, soSocket), asm.JEq.Imm(asm.R2, 0, "allow"))
+	p.socketOf(false, "allow")
+	p.add(load(rSrc, asm.R0, sFlags), asm.And.Imm(rSrc, sAny4|sAny6), asm.JEq.Imm(rSrc, 0, "allow"))
+
+	p.add(load8(asm.R1, rStore, cNetns), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, key+8, rDst, asm.Word),
+		load(asm.R1, rCtx, soPort), asm.StoreMem(asm.RFP, key+12, asm.R1, asm.Word))
+	p.add(asm.And.Imm(rSrc, sAny6), asm.JEq.Imm(rSrc, 0, "four"))
+	for i := range maxAddresses {
+		p.add(load(asm.R1, rStore, cN6), asm.JLE.Imm(asm.R1, int32(i), "four"))
+		for w := range int16(4) {
+			p.add(load(asm.R1, rStore, cV6+int16(32*i)+4*w), asm.StoreMem(asm.RFP, key+16+4*w, asm.R1, asm.Word))
+		}
+		p.enter()
+	}
+	p.nop("four")
+	p.add(stack(key+16, 0), stack(key+20, 0), stack(key+24, be(0xffff)))
+	p.add(load(asm.R1, rStore, cLoopback), asm.JEq.Imm(asm.R1, 0, "no_loopback"), asm.StoreMem(asm.RFP, key+28, asm.R1, asm.Word))
+	p.enter()
+	p.nop("no_loopback")
+	for i := range maxAddresses {
+		p.add(load(asm.R1, rStore, cN4), asm.JLE.Imm(asm.R1, int32(i), "allow"),
+			load(asm.R1, rStore, cV4+int16(8*i)), asm.StoreMem(asm.RFP, key+28, asm.R1, asm.Word))
+		p.enter()
+	}
+	p.jump("allow")
+
+	p.label("unbound")
+	p.add(stack(key, nowhere), asm.Mov.Reg(asm.R1, rCtx), asm.Mov.Imm(asm.R2, unix.SOL_SOCKET), asm.Mov.Imm(asm.R3, bindIndex),
+		asm.Mov.Reg(asm.R4, asm.RFP), asm.Add.Imm(asm.R4, key), asm.Mov.Imm(asm.R5, 4), asm.FnSetsockopt.Call())
+	p.count(cDenied)
+	return p.end()
+}
+
+// enter enters the socket under the key on the stack.
+func (p *program) enter() {
+	p.add(asm.Mov.Reg(asm.R1, rCtx), asm.LoadMapPtr(asm.R2, p.m.listeners), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, key),
+		asm.Mov.Imm(asm.R4, 0), asm.FnSockHashUpdate.Call())
+}
+
+// Places in struct bpf_sk_lookup.
+const (
+	slFamily   = 8
+	slProtocol = 12
+	slLocal4   = 40
+	slLocal6   = 44
+	slPort     = 60
+)
+
+// skLookup finds the listener for a connection to an address that the listener is not bound to. There is one for each
+// network namespace: the hook does not tell which it is in.
+func skLookup(m *maps, netns uint64) asm.Instructions {
+	p := &program{m: m}
+	p.add(asm.Mov.Reg(rCtx, asm.R1), load(asm.R1, rCtx, slProtocol), asm.JNE.Imm(asm.R1, unix.IPPROTO_TCP, "allow"))
+	p.add(asm.LoadImm(asm.R1, int64(netns), asm.DWord), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord),
+		load(asm.R1, rCtx, slPort), asm.StoreMem(asm.RFP, key+12, asm.R1, asm.Word),
+		load(asm.R1, rCtx, slFamily), asm.JEq.Imm(asm.R1, unix.AF_INET6, "six"),
+		stack(key+16, 0), stack(key+20, 0), stack(key+24, be(0xffff)), load(asm.R1, rCtx, slLocal4), asm.StoreMem(asm.RFP, key+28, asm.R1, asm.Word))
+	p.find(unix.AF_INET, "try6")
+	p.nop("try6")
+	p.find(unix.AF_INET6, "allow")
+	p.label("six")
+	for w := range int16(4) {
+		if w == 0 {
+			p.add(load(asm.R1, rCtx, slLocal6))
+		} else {
+			p.add(load(asm.R1, rCtx, slLocal6+4*w))
+		}
+		p.add(asm.StoreMem(asm.RFP, key+16+4*w, asm.R1, asm.Word))
+	}
+	p.find(unix.AF_INET6, "allow")
+	return p.end()
+}
+
+// find gives the connection to a socket of a family, and ends; it jumps where there is none.
+func (p *program) find(family int32, none string) {
+	p.add(stack(key+8, family), asm.LoadMapPtr(asm.R1, p.m.listeners), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key),
+		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, none), asm.Mov.Reg(rDst, asm.R0),
+		// An IPv6 socket that takes no IPv4 is refused here, and all goes its usual way.
+		asm.Mov.Reg(asm.R1, rCtx), asm.Mov.Reg(asm.R2, rDst), asm.Mov.Imm(asm.R3, 0), asm.FnSkAssign.Call(),
+		asm.Mov.Reg(asm.R1, rDst), asm.FnSkRelease.Call())
+	p.jump("allow")
+}

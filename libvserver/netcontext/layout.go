@@ -1,0 +1,124 @@
+package netcontext
+
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// ABI names this layout, these maps and these programs: objects that are pinned under another name are another version's.
+// A test in package job holds it to the programs.
+const ABI = "1"
+
+// The context's state bits.
+const (
+	StateReady   = 1 << iota // the rest is filled in; before, everything is refused
+	StateConfine             // there are addresses to keep to; else sockets are counted and nothing more
+	StateSingle              // 0.0.0.0 is the one address
+	StateRawICMP
+	StatePorts // Ports are all that may be bound to
+	StateLimit // Limit is one
+)
+
+// The most that a context can have (spec.MaxNetAddresses, spec.MaxNetPorts).
+const (
+	maxAddresses = 16
+	maxPorts     = 16
+)
+
+// Storage is what the programs know of a context and count in it: the value of a cgroup storage map, of which there is one
+// for each cgroup that the programs are attached to. Addresses are in network byte order.
+type Storage struct {
+	State, NID  uint32
+	Netns       uint64 // cookie of the network namespace that the addresses are in
+	N4, N6      uint32
+	Loopback    uint32 // 0: none
+	NPorts      uint32
+	Now, Max    uint64 // sockets
+	Limit, Hits uint64 // of sockets, and how many it has refused
+	Rewritten   uint64 // binds to another address than asked for: to 0.0.0.0, ::, 127.0.0.1 and ::1
+	Denied      uint64 // sockets, binds, connects and sends, but by Limit
+	Sources     uint64 // source addresses given to sockets that had none
+	_           uint64
+	V4          [maxAddresses]Addr4
+	V6          [maxAddresses]Addr6
+	Ports       [maxPorts][2]uint16 // first and last
+}
+
+// Addr4 is an address and its network's mask.
+type Addr4 struct{ Addr, Mask [4]byte }
+
+// Addr6 is an address and its network's mask.
+type Addr6 struct{ Addr, Mask [16]byte }
+
+// SocketSize is the size of what the programs keep of a socket: see package job.
+const SocketSize = 16
+
+// ListenerKey finds the socket that listens on an address it is not bound to itself.
+type ListenerKey struct {
+	Netns  uint64
+	Family uint32 // of the socket
+	Port   uint32
+	Addr   [16]byte // IPv4 as mapped IPv6
+}
+
+// OwnerKey is an address in a network namespace; Owner the context that has it.
+type OwnerKey struct {
+	Netns uint64
+	Addr  [16]byte
+}
+
+// Owner is a context's id and the addresses that its sockets on 0.0.0.0 and :: are bound to; zero if it has none.
+type Owner struct {
+	NID, _       uint32
+	Main4, Main6 [16]byte
+}
+
+// Sizes, for those who make the maps.
+const (
+	StorageSize     = uint32(unsafe.Sizeof(Storage{}))
+	ListenerKeySize = uint32(unsafe.Sizeof(ListenerKey{}))
+	OwnerKeySize    = uint32(unsafe.Sizeof(OwnerKey{}))
+	OwnerSize       = uint32(unsafe.Sizeof(Owner{}))
+)
+
+// Dir has the pinned objects, in a directory for each ABI. Not below the state root: there are many of those, and an
+// address can belong to one context only.
+const (
+	bpffs = "/sys/fs/bpf"
+	Dir   = bpffs + "/vsrun-net"
+)
+
+// The names of pinned maps. MapStorage is pinned last: where it is, everything is.
+const (
+	MapStorage   = "contexts"
+	MapSockets   = "sockets"
+	MapListeners = "listeners"
+	MapOwners    = "owners"
+)
+
+// Program is one that is attached to a context's cgroup.
+type Program struct {
+	Name   string // in the kernel with the prefix vsrun_
+	Attach uint32 // BPF_CGROUP_*
+	Counts bool   // needed where sockets are only counted
+}
+
+// Programs are those of a context's cgroup.
+var Programs = [...]Program{
+	{"sock_create", unix.BPF_CGROUP_INET_SOCK_CREATE, true},
+	{"sock_release", unix.BPF_CGROUP_INET_SOCK_RELEASE, true},
+	{"bind4", unix.BPF_CGROUP_INET4_BIND, false},
+	{"bind6", unix.BPF_CGROUP_INET6_BIND, false},
+	{"connect4", unix.BPF_CGROUP_INET4_CONNECT, false},
+	{"connect6", unix.BPF_CGROUP_INET6_CONNECT, false},
+	{"sendmsg4", unix.BPF_CGROUP_UDP4_SENDMSG, false},
+	{"sendmsg6", unix.BPF_CGROUP_UDP6_SENDMSG, false},
+	{"recvmsg4", unix.BPF_CGROUP_UDP4_RECVMSG, false},
+	{"recvmsg6", unix.BPF_CGROUP_UDP6_RECVMSG, false},
+	{"getpeername4", unix.BPF_CGROUP_INET4_GETPEERNAME, false},
+	{"getpeername6", unix.BPF_CGROUP_INET6_GETPEERNAME, false},
+	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false},
+	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false},
+	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false},
+}

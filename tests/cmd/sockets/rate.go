@@ -1,0 +1,82 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// sink is the server of a measurement: it accepts and closes, sends datagrams back, or reads what comes.
+func sink(kind, addr string) {
+	proto := "tcp"
+	if kind == "udp" {
+		proto = "udp"
+	}
+	s := open(proto, addr, nil)
+	s.bind(addr)
+	if kind == "udp" {
+		fmt.Println("ready")
+		buf := make([]byte, 64)
+		for {
+			n, from, err := unix.Recvfrom(s.fd, buf, 0)
+			check("recvfrom", err)
+			check("sendto", unix.Sendto(s.fd, buf[:n], 0, from))
+		}
+	}
+	check("listen", unix.Listen(s.fd, 1024))
+	fmt.Println("ready")
+	buf := make([]byte, 1<<18)
+	for {
+		fd, _, err := unix.Accept(s.fd)
+		check("accept", err)
+		for kind == "bulk" {
+			if n, err := unix.Read(fd, buf); n <= 0 || err != nil {
+				break
+			}
+		}
+		unix.Close(fd)
+	}
+}
+
+// rate prints operations, or bytes, a second.
+func rate(kind, addr string, seconds int) {
+	end := time.Duration(seconds) * time.Second
+	begin := time.Now()
+	n := 0
+	switch kind {
+	case "tcp": // socket, connect, accept, close
+		for time.Since(begin) < end {
+			s := open("tcp", addr, nil)
+			// No TIME_WAIT: the ports would run out.
+			check("setsockopt", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+			check("connect", unix.Connect(s.fd, s.addr(addr)))
+			_, _ = unix.Read(s.fd, make([]byte, 1)) // the server has accepted and closed
+			unix.Close(s.fd)
+			n++
+		}
+	case "udp": // ping-pong
+		s := open("udp", addr, nil)
+		to := s.addr(addr)
+		buf := make([]byte, 64)
+		for time.Since(begin) < end {
+			check("sendto", unix.Sendto(s.fd, buf, 0, to))
+			_, _, err := unix.Recvfrom(s.fd, buf, 0)
+			check("recvfrom", err)
+			n++
+		}
+	case "bulk":
+		s := open("tcp", addr, nil)
+		check("connect", unix.Connect(s.fd, s.addr(addr)))
+		buf := make([]byte, 1<<18)
+		for time.Since(begin) < end {
+			m, err := unix.Write(s.fd, buf)
+			check("write", err)
+			n += m
+		}
+	default:
+		usage()
+	}
+	fmt.Fprintf(os.Stdout, "%.0f\n", float64(n)/time.Since(begin).Seconds())
+}
