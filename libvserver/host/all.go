@@ -25,7 +25,7 @@ func Groups() []Group {
 			SeccompFilter, SeccompNotify, SeccompKillProcess, SeccompLog, SeccompSpecAllow, SeccompTsyncEsrch, SeccompWaitKillable,
 		}},
 		{"cgroup", []*Feature{CgroupKill, CgroupBPFDevice}},
-		{"network contexts", []*Feature{CgroupBPFSock, CgroupBPFGetname, CgroupBPFSockRelease, BPFSkLookup, BPFSetRetval, NetnsCookie}},
+		{"network contexts", []*Feature{CgroupBPFSock, CgroupBPFGetname, CgroupBPFSockRelease, BPFSkLookup, BPFSetRetval, TCX, NetnsCookie}},
 		{"lsm", []*Feature{Landlock}},
 	}
 }

@@ -1,6 +1,10 @@
 package host
 
-import "golang.org/x/sys/unix"
+import (
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
 
 // What network contexts are made of.
 var (
@@ -28,6 +32,17 @@ var (
 	BPFSetRetval = &Feature{Name: "errors chosen by BPF programs of cgroup v2", Plural: true, Since: "5.18", Config: "CONFIG_CGROUP_BPF", probe: func() error {
 		const setRetval = 187 // BPF_FUNC_set_retval
 		return bpfLoad(unix.BPF_PROG_TYPE_CGROUP_SOCK_ADDR, unix.BPF_CGROUP_INET4_BIND, 0x00000000_0000_01b7 /* r1 = 0 */, setRetval<<32|0x85 /* call */)
+	}}
+
+	// TCX are links of programs to the input of an interface.
+	TCX = &Feature{Name: "BPF links to interfaces (tcx)", Plural: true, Since: "6.6", Config: "CONFIG_NET_XGRESS", probe: func() error {
+		// Without a program there is nothing to attach, and the kernel says so only after it knows the attachment.
+		attr := struct{ prog, target, attach, flags, _, _, _, _ uint32 }{prog: badFD, target: 1, attach: unix.BPF_TCX_INGRESS}
+		_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_LINK_CREATE, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+		if errno == unix.EBADF {
+			return sinceRelease(6, 6)
+		}
+		return errno
 	}}
 
 	// NetnsCookie is the number that tells network namespaces apart, SO_NETNS_COOKIE.

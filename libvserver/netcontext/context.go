@@ -55,6 +55,7 @@ type Config struct {
 type Context struct {
 	Config
 	Entry
+	v6only bool
 }
 
 // Confines tells if there are addresses to keep to.
@@ -77,7 +78,7 @@ func (c *Context) Check() (warnings []string, err error) {
 		}
 		for i := range c.Net.Addresses {
 			a := &c.Net.Addresses[i]
-			switch err := tryBind(a); {
+			switch err := c.tryBind(a); {
 			case err == unix.EADDRNOTAVAIL && c.Net.MissingOK:
 				warnings = append(warnings, spec.AnnotationPath("net.addresses")+": no interface has "+a.String()+": nobody can bind to it before one does")
 			case err == unix.EADDRNOTAVAIL:
@@ -113,7 +114,7 @@ func supported(confines bool) error {
 }
 
 // tryBind binds a socket of the runtime's own to an address.
-func tryBind(a *spec.IPAddress) error {
+func (c *Context) tryBind(a *spec.IPAddress) error {
 	family := unix.AF_INET6
 	var sa unix.Sockaddr = &unix.SockaddrInet6{Addr: a.Addr}
 	if a.Is4() {
@@ -126,6 +127,13 @@ func tryBind(a *spec.IPAddress) error {
 		return err
 	}
 	defer unix.Close(fd)
+	if family == unix.AF_INET6 {
+		v, err := unix.GetsockoptInt(fd, unix.IPPROTO_IPV6, unix.IPV6_V6ONLY)
+		if err != nil {
+			return err
+		}
+		c.v6only = v != 0
+	}
 	return unix.Bind(fd, sa)
 }
 
@@ -164,6 +172,9 @@ func (c *Context) Attach(cgroup string, fresh bool) error {
 		}
 		if !c.Net.SingleIP {
 			if err := reg.attachNetns(c); err != nil {
+				return err
+			}
+			if err := reg.attachUDP(c); err != nil {
 				return err
 			}
 		}
@@ -231,7 +242,7 @@ func (c *Context) storage() *Storage {
 	for _, f := range [...]struct {
 		on  bool
 		bit uint32
-	}{{c.Net.SingleIP, StateSingle}, {c.Net.RawICMP, StateRawICMP}, {len(c.Net.Ports) > 0, StatePorts}} {
+	}{{c.Net.SingleIP, StateSingle}, {c.Net.RawICMP, StateRawICMP}, {len(c.Net.Ports) > 0, StatePorts}, {c.v6only, StateV6Only}} {
 		if f.on {
 			s.State |= f.bit
 		}
@@ -289,18 +300,23 @@ func (r *register) load() error {
 	return nil
 }
 
+// netnsPath is a path of the network namespace that holds for the helper.
+func (c *Context) netnsPath() string {
+	if c.NetnsPath == "" {
+		return "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net"
+	}
+	return c.NetnsPath
+}
+
 // attachNetns has the lookup of listeners attached to a network namespace, where nobody has yet.
 func (r *register) attachNetns(c *Context) error {
 	pin := LookupPin(c.Netns)
 	if unix.Access(pin, unix.F_OK) == nil {
 		return nil
 	}
-	path := c.NetnsPath
-	if path == "" {
-		path = "/proc/" + strconv.Itoa(os.Getpid()) + "/ns/net"
-	}
-	request := append((*[8]byte)(unsafe.Pointer(&c.Netns))[:], path...)
-	if _, err := helper.Run("net-attach", request); err != nil {
+	path := c.netnsPath()
+	q := AttachRequest{Netns: c.Netns, Path: path}
+	if _, err := helper.Run("net-attach", q.append(nil)); err != nil {
 		return at(fmt.Errorf("network namespace %s: %w", path, err))
 	}
 	return nil

@@ -16,8 +16,9 @@ const (
 	StateConfine             // there are addresses to keep to; else sockets are counted and nothing more
 	StateSingle              // 0.0.0.0 is the one address
 	StateRawICMP
-	StatePorts // Ports are all that may be bound to
-	StateLimit // Limit is one
+	StatePorts  // Ports are all that may be bound to
+	StateLimit  // Limit is one
+	StateV6Only // IPV6_V6ONLY is what sockets are born with (net.ipv6.bindv6only)
 )
 
 // The most that a context can have (spec.MaxNetAddresses, spec.MaxNetPorts).
@@ -121,4 +122,5 @@ var Programs = [...]Program{
 	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false},
 	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false},
 	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false},
+	{"setsockopt", unix.BPF_CGROUP_SETSOCKOPT, false},
 }

@@ -241,10 +241,6 @@ func (r *register) remove(e *Entry) error {
 
 // dropNetns unpins the lookup of listeners where no context is left.
 func (r *register) dropNetns(netns uint64) error {
-	pin := LookupPin(netns)
-	if unix.Access(pin, unix.F_OK) != nil {
-		return nil
-	}
 	list, err := Entries()
 	if err != nil {
 		return err
@@ -254,8 +250,18 @@ func (r *register) dropNetns(netns uint64) error {
 			return nil
 		}
 	}
-	if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
+	pins, err := os.ReadDir(pinned(""))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
+	}
+	udp := UDPPin(netns, 0)
+	udp = udp[strings.LastIndexByte(udp, '/')+1 : len(udp)-1]
+	for _, p := range pins {
+		if pin := pinned(p.Name()); pin == LookupPin(netns) || strings.HasPrefix(p.Name(), udp) {
+			if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -52,6 +52,8 @@ const (
 	sLo6     = 1 << 3 // bound to ::1
 	sPeerLo  = 1 << 4 // its peer was 127.0.0.1 and is sPeer
 	sPeerLo6 = 1 << 5 // its peer was ::1
+	sV6Only  = 1 << 6 // IPV6_V6ONLY was set
+	sV6Dual  = 1 << 7 // IPV6_V6ONLY was cleared
 	sBound   = sAny4 | sAny6 | sLo6
 )
 
@@ -227,7 +229,7 @@ func (p *program) remember(mask, set int32) {
 // nop is a place to jump to.
 func (p *program) nop(label string) {
 	p.label(label)
-	p.add(asm.Mov.Reg(asm.R0, asm.R0))
+	p.add(asm.Instruction{OpCode: asm.OpCode(asm.JumpClass).SetJumpOp(asm.Ja)}) // to the next one
 }
 
 // isLoopback jumps where an IPv4 address is one of 127.0.0.0/8.

@@ -53,8 +53,9 @@ func (p *program) rememberAny(flag int32) {
 	p.nop(done)
 }
 
-// bind6 is bind(2) of an IPv6 socket. :: becomes the first IPv6 address or, if there is none, the first IPv4 address in
-// mapped form. ::1 becomes the loopback address in mapped form.
+// bind6 is bind(2) of an IPv6 socket. :: becomes the first IPv4 address in mapped form: a socket that is bound to an IPv6
+// address can't be given IPv4 connections, one that is bound to a mapped address can be given IPv6 ones. Where the socket
+// takes no IPv4, or the context has none, it becomes the first IPv6 address. ::1 becomes the loopback address in mapped form.
 func bind6(m *maps) asm.Instructions {
 	p := &program{m: m}
 	p.begin(true)
@@ -66,7 +67,14 @@ func bind6(m *maps) asm.Instructions {
 	p.jump(p.notOurs())
 
 	p.label("any6")
-	p.add(load(asm.R1, rStore, cN6), asm.JEq.Imm(asm.R1, 0, "any6as4"))
+	p.add(load(asm.R1, rStore, cN4), asm.JEq.Imm(asm.R1, 0, "only6"), load(rSrc, rStore, cState))
+	p.socket(false, "no_option")
+	p.add(load(asm.R1, asm.R0, sFlags), asm.Mov.Reg(asm.R2, asm.R1), asm.And.Imm(asm.R2, sV6Only), asm.JNE.Imm(asm.R2, 0, "only6"),
+		asm.And.Imm(asm.R1, sV6Dual), asm.JNE.Imm(asm.R1, 0, "any6as4"))
+	p.nop("no_option")
+	p.add(asm.And.Imm(rSrc, netcontext.StateV6Only), asm.JEq.Imm(rSrc, 0, "any6as4"))
+	p.nop("only6")
+	p.add(load(asm.R1, rStore, cN6), asm.JEq.Imm(asm.R1, 0, p.notOurs()))
 	p.rememberAny(sAny6)
 	for w := range int16(4) {
 		p.add(load(asm.R1, rStore, cV6+4*w), asm.StoreMem(rCtx, saIP6+4*w, asm.R1, asm.Word))
@@ -75,7 +83,7 @@ func bind6(m *maps) asm.Instructions {
 	p.jump("allow")
 
 	p.label("any6as4")
-	p.add(load(rSrc, rStore, cV4), asm.JEq.Imm(rSrc, 0, p.notOurs()))
+	p.add(load(rSrc, rStore, cV4))
 	p.rememberAny(sAny6)
 	p.jump("write_mapped")
 
@@ -110,4 +118,32 @@ func (p *program) ports() {
 	}
 	p.jump(denied)
 	p.nop("port_ok")
+}
+
+// Places in struct bpf_sockopt.
+const (
+	optSocket = 0
+	optValue  = 8
+	optEnd    = 16
+	optLevel  = 24
+	optName   = 28
+	optLen    = 32
+)
+
+// setsockopt takes note of IPV6_V6ONLY, which nothing else tells bind6.
+func setsockopt(m *maps) asm.Instructions {
+	p := &program{m: m}
+	p.add(asm.Mov.Reg(rCtx, asm.R1), load(asm.R1, rCtx, optLevel), asm.JNE.Imm(asm.R1, unix.IPPROTO_IPV6, "keep"),
+		load(asm.R1, rCtx, optName), asm.JNE.Imm(asm.R1, unix.IPV6_V6ONLY, "keep"),
+		load8(asm.R1, rCtx, optValue), load8(asm.R2, rCtx, optEnd), asm.Mov.Reg(asm.R3, asm.R1), asm.Add.Imm(asm.R3, 4),
+		asm.JGT.Reg(asm.R3, asm.R2, "keep"), load(rDst, asm.R1, 0), load8(asm.R2, rCtx, optSocket))
+	p.socketOf(true, "keep")
+	p.add(load(asm.R1, asm.R0, sFlags), asm.And.Imm(asm.R1, ^(sV6Only|sV6Dual)), asm.Mov.Imm(asm.R2, sV6Dual), asm.JEq.Imm(rDst, 0, "dual"),
+		asm.Mov.Imm(asm.R2, sV6Only))
+	p.nop("dual")
+	p.add(asm.Or.Reg(asm.R1, asm.R2), asm.StoreMem(asm.R0, sFlags, asm.R1, asm.Word))
+	p.nop("keep")
+	// The kernel goes on with the caller's own buffer, and not with the copy that was made for this program.
+	p.add(asm.Mov.Imm(asm.R1, 0), asm.StoreMem(rCtx, optLen, asm.R1, asm.Word))
+	return p.end()
 }

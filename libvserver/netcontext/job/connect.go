@@ -132,8 +132,7 @@ func connect6(m *maps) asm.Instructions {
 	p.bindSource(28)
 	p.jump("allow")
 
-	p.label("mapped")
-	p.add(asm.Mov.Reg(asm.R0, asm.R0))
+	p.nop("mapped")
 	p.connectIP4(saIP6 + 12)
 	return p.end()
 }
@@ -189,9 +188,13 @@ func sendmsg6(m *maps) asm.Instructions {
 			p.add(asm.Or.Reg(rSrc, asm.R2))
 		}
 	}
-	p.add(asm.JEq.Imm(rSrc, 0, "choose6"), load(asm.R1, rStore, cN6), asm.JLE.Imm(asm.R1, 1, "bound"))
+	p.add(asm.JEq.Imm(rSrc, 0, "choose6"))
 	p.socket(false, "bound")
 	p.add(load(asm.R1, asm.R0, sFlags), asm.And.Imm(asm.R1, sAny6), asm.JEq.Imm(asm.R1, 0, "bound"))
+	// Bound to :: it is bound to the first address, be that of IPv4 or IPv6: no source of its own.
+	p.add(load(asm.R1, asm.RFP, tuple), load(asm.R2, asm.RFP, tuple+4), asm.Or.Reg(asm.R1, asm.R2), asm.JNE.Imm(asm.R1, 0, "first6"),
+		load(asm.R1, asm.RFP, tuple+8), asm.JEq.Imm32(asm.R1, be(0xffff), "choose6"))
+	p.nop("first6")
 	for w := range int16(4) {
 		p.add(load(asm.R1, asm.RFP, tuple+4*w), load(asm.R2, rStore, cV6+4*w), asm.JNE.Reg(asm.R1, asm.R2, "bound"))
 	}

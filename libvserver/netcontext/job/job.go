@@ -6,11 +6,10 @@
 package job
 
 import (
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
@@ -35,20 +34,25 @@ const (
 )
 
 // Known reports whether name is one of the jobs.
-func Known(name string) bool { return name == "net-load" || name == "net-attach" }
+func Known(name string) bool { return name == "net-load" || name == "net-attach" || name == "net-udp" }
 
 // Run does a job.
 //
 //	net-load    makes and pins everything in the directory netcontext.Dir/ABI; no request, no answer
-//	net-attach  the request is a network namespace's cookie (uint64) and a path of it: attaches the lookup of listeners
+//	net-attach  attaches the lookup of listeners to a network namespace; see netcontext.AttachRequest
+//	net-udp     attaches the lookup of sockets for datagrams to interfaces
 func Run(name string, request []byte) ([]byte, error) {
 	if name == "net-load" {
 		return nil, loadAll()
 	}
-	if len(request) < 9 {
-		return nil, errors.New("net-attach request: too short")
+	q, err := netcontext.ParseAttachRequest(request)
+	if err != nil {
+		return nil, fmt.Errorf("%s request: %w", name, err)
 	}
-	return nil, attachNetns(binary.NativeEndian.Uint64(request), string(request[8:]))
+	if name == "net-udp" {
+		return nil, attachInterfaces(q)
+	}
+	return nil, attachNetns(q.Netns, q.Path)
 }
 
 func mapSpecs() []*ebpf.MapSpec {
@@ -71,7 +75,7 @@ func instructions(m *maps) map[string]asm.Instructions {
 		"sock_create": sockCreate(m), "sock_release": sockRelease(m), "bind4": bind4(m), "bind6": bind6(m),
 		"connect4": connect4(m), "connect6": connect6(m), "sendmsg4": sendmsg4(m), "sendmsg6": sendmsg6(m),
 		"recvmsg4": peer4(m), "recvmsg6": peer6(m), "getpeername4": peer4(m), "getpeername6": peer6(m),
-		"getsockname4": own4(m), "getsockname6": own6(m), "sock_ops": sockOps(m),
+		"getsockname4": own4(m), "getsockname6": own6(m), "sock_ops": sockOps(m), "setsockopt": setsockopt(m),
 	}
 }
 
@@ -81,6 +85,8 @@ func progType(p *netcontext.Program) ebpf.ProgramType {
 		return ebpf.CGroupSock
 	case unix.BPF_CGROUP_SOCK_OPS:
 		return ebpf.SockOps
+	case unix.BPF_CGROUP_SETSOCKOPT:
+		return ebpf.CGroupSockopt
 	}
 	return ebpf.CGroupSockAddr
 }
@@ -166,6 +172,40 @@ func attachNetns(cookie uint64, path string) error {
 	pin := netcontext.LookupPin(cookie)
 	if err := l.Pin(pin); err != nil {
 		return fmt.Errorf("pin %s: %w", pin, err)
+	}
+	return nil
+}
+
+// attachInterfaces attaches the lookup of sockets for datagrams to interfaces, by links that are pinned.
+func attachInterfaces(q *netcontext.AttachRequest) error {
+	owners, err := ebpf.LoadPinnedMap(filepath.Join(netcontext.Dir, netcontext.ABI, netcontext.MapOwners), nil)
+	if err != nil {
+		return err
+	}
+	sockets, err := ebpf.LoadPinnedMap(filepath.Join(netcontext.Dir, netcontext.ABI, netcontext.MapSockets), nil)
+	if err != nil {
+		return err
+	}
+	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "vsrun_udp", Type: ebpf.SchedCLS, Instructions: udpIngress(&maps{owners: owners.FD(), sockets: sockets.FD()}, q.Netns), License: "Apache-2.0"})
+	if err != nil {
+		return fmt.Errorf("BPF program udp: %w", err)
+	}
+	runtime.LockOSThread()
+	ns, err := os.Open(q.Path)
+	if err != nil {
+		return err
+	}
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return &os.PathError{Op: "setns", Path: q.Path, Err: err}
+	}
+	for _, index := range q.Interfaces {
+		l, err := link.AttachTCX(link.TCXOptions{Interface: int(index), Program: prog, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
+		if err != nil {
+			return fmt.Errorf("attach the BPF program udp to interface %d: %w", index, err)
+		}
+		if err := l.Pin(netcontext.UDPPin(q.Netns, index)); err != nil {
+			return fmt.Errorf("pin %s: %w", netcontext.UDPPin(q.Netns, index), err)
+		}
 	}
 	return nil
 }

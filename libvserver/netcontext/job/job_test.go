@@ -5,7 +5,6 @@ import (
 	"testing"
 
 	"github.com/cilium/ebpf"
-	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/netcontext"
 )
@@ -25,7 +24,7 @@ func TestVerifier(t *testing.T) {
 		made[s.Name] = m
 	}
 	for _, retval := range []bool{true, false} {
-		m := &maps{storage: made[netcontext.MapStorage].FD(), sockets: made[netcontext.MapSockets].FD(), listeners: made[netcontext.MapListeners].FD(), setRetval: retval}
+		m := &maps{storage: made[netcontext.MapStorage].FD(), sockets: made[netcontext.MapSockets].FD(), listeners: made[netcontext.MapListeners].FD(), owners: made[netcontext.MapOwners].FD(), setRetval: retval}
 		insns := instructions(m)
 		for i := range netcontext.Programs {
 			p := &netcontext.Programs[i]
@@ -44,6 +43,9 @@ func TestVerifier(t *testing.T) {
 			t.Fatalf("lookup: %+v", err)
 		}
 		prog.Close()
+		if prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "t_udp", Type: ebpf.SchedCLS, Instructions: udpIngress(m, 5), License: "Apache-2.0"}); err != nil {
+			t.Fatalf("udp: %+v", err)
+		}
+		prog.Close()
 	}
-	_ = unix.AF_INET
 }

@@ -98,11 +98,11 @@ func sockOps(m *maps) asm.Instructions {
 
 	p.add(load8(asm.R2, rCtx, soSocket), asm.JEq.Imm(asm.R2, 0, "allow"))
 	p.socketOf(false, "allow")
-	p.add(load(rSrc, asm.R0, sFlags), asm.And.Imm(rSrc, sAny4|sAny6), asm.JEq.Imm(rSrc, 0, "allow"))
+	p.add(load(rSrc, asm.R0, sFlags), asm.Mov.Reg(asm.R1, rSrc), asm.And.Imm(asm.R1, sAny4|sAny6), asm.JEq.Imm(asm.R1, 0, "allow"))
 
 	p.add(load8(asm.R1, rStore, cNetns), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, key+8, rDst, asm.Word),
 		load(asm.R1, rCtx, soPort), asm.StoreMem(asm.RFP, key+12, asm.R1, asm.Word))
-	p.add(asm.And.Imm(rSrc, sAny6), asm.JEq.Imm(rSrc, 0, "four"))
+	p.add(asm.Mov.Reg(rDst, rSrc), asm.And.Imm(rSrc, sAny6), asm.JEq.Imm(rSrc, 0, "four"))
 	for i := range maxAddresses {
 		p.add(load(asm.R1, rStore, cN6), asm.JLE.Imm(asm.R1, int32(i), "four"))
 		for w := range int16(4) {
@@ -111,6 +111,7 @@ func sockOps(m *maps) asm.Instructions {
 		p.enter()
 	}
 	p.nop("four")
+	p.add(asm.And.Imm(rDst, sV6Only), asm.JNE.Imm(rDst, 0, "allow"))
 	p.add(stack(key+16, 0), stack(key+20, 0), stack(key+24, be(0xffff)))
 	p.add(load(asm.R1, rStore, cLoopback), asm.JEq.Imm(asm.R1, 0, "no_loopback"), asm.StoreMem(asm.RFP, key+28, asm.R1, asm.Word))
 	p.enter()
