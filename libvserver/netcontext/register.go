@@ -48,6 +48,11 @@ func openRegister() (*register, error) {
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: registerDir + "/lock", Err: err}
 	}
+	var st unix.Stat_t
+	if err := unix.Lstat(registerDir, &st); err != nil || st.Uid != uint32(os.Geteuid()) || st.Mode&0o022 != 0 {
+		r.close()
+		return nil, fmt.Errorf("%s: others than root may write to it", registerDir)
+	}
 	for {
 		err = unix.Flock(r.lock, unix.LOCK_EX)
 		if err != unix.EINTR {

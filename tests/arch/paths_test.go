@@ -29,6 +29,8 @@ var pathExceptions = []struct {
 	{"libvserver/unify/", "", "the object store, root's own, and trees in which no container runs"},
 	{"libvserver/notify.go", "unix.Chmod", "the socket just made in the state directory, by its descriptor"},
 	{"libvserver/seccomp/cache.go", "unix.Mkdir", "/run/vsrun-seccomp, root's own, checked to be so"},
+	{"libvserver/netcontext/register.go", "unix.Open os.Mkdir os.Remove os.WriteFile os.Rename", "/run/vsrun-net, root's own, checked to be so, and pins in the BPF filesystem"},
+	{"libvserver/netcontext/job/", "", "/sys/fs/bpf, root's own: there are no links in it"},
 	{"libvserver/cgroup/sys.go", "unix.Mkdir unix.Rmdir", "cgroup filesystems: there are no links in one"},
 	{"libvserver/cgroup/controllers.go", "unix.Fchownat", "cgroup filesystems: there are no links in one"},
 	{"libvserver/rdt.go", "os.Mkdir unix.Rmdir", "resctrl: there are no links in it"},
