@@ -88,7 +88,7 @@ install: vsrun docs ## install below $(DESTDIR)$(PREFIX): the binary, its helper
 	install -m 644 contrib/man/*.8 $(SHARE)/man/man8
 	for f in contrib/systemd/*; do sed 's|@sbindir@|$(BINDIR)|' $$f >$(DESTDIR)$(UNITDIR)/$${f##*/} || exit 1; done
 	install -m 644 README.md $(SHARE)/doc/vsrun
-	for f in contrib/engines/* contrib/kubernetes/*; do sed 's|/usr/local/sbin/vsrun"|$(BINDIR)/vsrun"|' $$f >$(SHARE)/doc/vsrun/examples/$${f##*/} || exit 1; done
+	for f in contrib/engines/* contrib/kubernetes/*; do sed 's|/usr/local/sbin/vsrun|$(BINDIR)/vsrun|' $$f >$(SHARE)/doc/vsrun/examples/$${f##*/} || exit 1; done
 
 uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(BINDIR)/vsrun $(SHARE)/bash-completion/completions/vsrun $(SHARE)/zsh/vendor-completions/_vsrun
@@ -98,6 +98,7 @@ uninstall: ## remove what install installed
 
 deb: vsrun docs ## build vsrun_VERSION_ARCH.deb, with all that install installs
 	@contrib/need dpkg-deb
+	rm -f vsrun_*.deb
 	VERSION='$(VERSION)' contrib/deb/build
 
 clean: ## remove what was built
@@ -124,7 +125,7 @@ test-engines: vsrun ## real Podman, containerd and Docker, those that are instal
 
 VM = contrib/need qemu mmdebstrap cpio && go run ./tests/vm
 
-test-vm: vsrun ## the suites of real engines in a Debian 13 machine under qemu (SUITE=podman; RUNTIME=crun compares)
+test-vm: vsrun deb ## the suites of real engines in a Debian 13 machine under qemu (SUITE=podman; RUNTIME=crun compares)
 	@$(VM) test $(ARGS) $(SUITE)
 
 vm-run: vsrun ## one command in such a machine, in /work: CMD='integration.test -test.run TestLive' (OUT=DIR FILES='A B')

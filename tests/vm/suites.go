@@ -19,6 +19,7 @@ type suite struct {
 
 // suites are run in this order.
 var suites = []suite{
+	{name: "contrib", command: "tests/vm/suite/contrib", limit: 15 * time.Minute},
 	{name: "integration", command: "tests/vm/suite/gotest tests/integration", limit: 30 * time.Minute},
 }
 

@@ -38,6 +38,9 @@ func (m *machine) workDisk(ctx context.Context, dir, command string) (string, er
 	if m.conformance {
 		steps = append(steps, `cp -a "$ROOT/tests/conformance/bin" "$STAGE/tests/conformance/bin"`)
 	}
+	if debs, _ := filepath.Glob(filepath.Join(m.root, "vsrun_*.deb")); len(debs) > 0 {
+		steps = append(steps, `cp -a "$ROOT"/vsrun_*.deb "$STAGE"`)
+	}
 	for _, f := range strings.Fields(m.files) {
 		steps = append(steps, fmt.Sprintf(`mkdir -p "$STAGE/files" && cp -a %q "$STAGE/files/"`, f))
 	}
