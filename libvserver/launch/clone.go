@@ -44,21 +44,35 @@ var alive []*machine
 // and both are killed where one is chosen for lack of memory. A copy also serves where the kernel does not let a process
 // that shares memory enter a time namespace (time_namespaces(7)).
 func cloneAndExecute(m *machine, args *cloneArgs, share bool) (pid int, errno syscall.Errno) {
-	return cloneJoined(m, args, share, &joinArgs{pidns: -1, self: -1})
+	return cloneJoined(m, args, share, &joinArgs{pidns: -1, self: -1, mounts: -1, cwd: -1})
 }
 
 // joinArgs are for a child in the pid namespace of another process: pidns is a pidfd of that one, self one of this
 // process, by which its thread comes back. errno says why it could not be joined.
+//
+// Those in that namespace see the child from its birth on, and the kernel shows them the mounts that it sees
+// (/proc/PID/mountinfo) without asking for any privilege. So the child is born in the other's mount namespace, too, where
+// mounts is set: mounts is this thread's own mount namespace, cwd its working directory; else both are -1.
 type joinArgs struct {
 	pidns, self int
+	mounts, cwd int
 	errno       syscall.Errno
 }
 
 //go:nosplit
 //go:norace
 func (j *joinArgs) enter() bool {
-	if j.pidns >= 0 {
-		_, _, j.errno = syscall.RawSyscall6(unix.SYS_SETNS, uintptr(j.pidns), unix.CLONE_NEWPID, 0, 0, 0, 0)
+	if j.pidns < 0 {
+		return true
+	}
+	ns := uintptr(unix.CLONE_NEWPID)
+	if j.mounts >= 0 {
+		ns |= unix.CLONE_NEWNS
+		// A thread can't change it while it shares its root directory with others (setns(2)).
+		_, _, j.errno = syscall.RawSyscall6(unix.SYS_UNSHARE, unix.CLONE_FS, 0, 0, 0, 0, 0)
+	}
+	if j.errno == 0 {
+		_, _, j.errno = syscall.RawSyscall6(unix.SYS_SETNS, uintptr(j.pidns), ns, 0, 0, 0, 0)
 	}
 	return j.errno == 0
 }
@@ -66,8 +80,19 @@ func (j *joinArgs) enter() bool {
 //go:nosplit
 //go:norace
 func (j *joinArgs) leave() {
-	if j.pidns >= 0 {
-		syscall.RawSyscall6(unix.SYS_SETNS, uintptr(j.self), unix.CLONE_NEWPID, 0, 0, 0, 0)
+	if j.pidns < 0 || j.errno != 0 {
+		return
+	}
+	syscall.RawSyscall6(unix.SYS_SETNS, uintptr(j.self), unix.CLONE_NEWPID, 0, 0, 0, 0)
+	if j.mounts < 0 {
+		return
+	}
+	_, _, e := syscall.RawSyscall6(unix.SYS_SETNS, uintptr(j.mounts), unix.CLONE_NEWNS, 0, 0, 0, 0)
+	if e == 0 {
+		_, _, e = syscall.RawSyscall6(unix.SYS_FCHDIR, uintptr(j.cwd), 0, 0, 0, 0, 0)
+	}
+	if e != 0 {
+		exit() // this thread would take the container's files for the host's
 	}
 }
 

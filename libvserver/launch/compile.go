@@ -39,6 +39,8 @@ type Descriptors struct {
 	Init, Root int
 	// PIDInside: the pid namespace is joined by the child.
 	PIDInside bool
+	// Joined are the namespaces of Init that the child is born in, as CLONE_NEW* flags.
+	Joined uintptr
 	// SignalMask is what the program starts with.
 	SignalMask uint64
 }

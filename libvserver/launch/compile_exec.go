@@ -15,9 +15,7 @@ func (c *compiler) joinContainer(s plan.JoinContainer) {
 	c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 0)
 	c.closeFrom(3+s.Preserve, 0, c.d.Reports, c.d.Init, c.d.Root, c.d.Console)
 	if ns := s.Namespaces; ns != 0 {
-		if !c.d.PIDInside {
-			ns &^= unix.CLONE_NEWPID // the runtime's thread has joined it
-		}
+		ns &^= c.d.Joined // the runtime's thread has joined these
 		if ns != 0 {
 			c.call(unix.SYS_SETNS, "setns", val(c.d.Init), val(ns))
 		}

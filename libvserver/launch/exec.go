@@ -30,11 +30,50 @@ type Target struct {
 // inside tells if the child, not the runtime's thread, joins the pid namespace.
 func (t *Target) inside() bool { return t.Unprivileged || t.Traced }
 
+// ahead are the namespaces that the child is born in.
+func (t *Target) ahead() uintptr {
+	if t.inside() || t.Namespaces&unix.CLONE_NEWPID == 0 {
+		return 0
+	}
+	return t.Namespaces & (unix.CLONE_NEWPID | unix.CLONE_NEWNS)
+}
+
+// prepare opens what it takes to come back from the namespaces that the child is born in.
+func (j *joinArgs) prepare(t *Target) (err error) {
+	ns := t.ahead()
+	if ns == 0 {
+		return nil
+	}
+	j.pidns = t.Init
+	if j.self, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
+		return os.NewSyscallError("pidfd_open", err)
+	}
+	if ns&unix.CLONE_NEWNS == 0 {
+		return nil
+	}
+	// All threads are in one mount namespace so far.
+	if j.mounts, err = unix.Open("/proc/self/ns/mnt", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: "/proc/self/ns/mnt", Err: err}
+	}
+	if j.cwd, err = unix.Open(".", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err != nil {
+		return &os.PathError{Op: "open", Path: ".", Err: err}
+	}
+	return nil
+}
+
+func (j *joinArgs) close() {
+	for _, fd := range [...]int{j.self, j.mounts, j.cwd} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
 // Join clones a child that carries out a plan of plan.BuildExec in the container t. Of the options it takes those that
 // concern an exec; what fails for the cgroup is a *CloneError.
 func Join(pl *plan.Plan, o *Options, t *Target) (*Process, error) {
 	d := &Descriptors{Console: o.Console, CgroupTasks: o.CgroupTasks, Listener: -1, Close: o.Close,
-		Init: t.Init, Root: t.Root, PIDInside: t.inside()}
+		Init: t.Init, Root: t.Root, PIDInside: t.inside(), Joined: t.ahead()}
 	defer d.close()
 	if err := d.open(pl); err != nil {
 		return nil, err
@@ -69,13 +108,10 @@ func (p *Process) join(pl *plan.Plan, o *Options, t *Target) (err error) {
 			return err
 		}
 	}
-	in := joinArgs{pidns: -1, self: -1}
-	if t.Namespaces&unix.CLONE_NEWPID != 0 && !t.inside() {
-		in.pidns = t.Init
-		if in.self, err = unix.PidfdOpen(os.Getpid(), 0); err != nil {
-			return os.NewSyscallError("pidfd_open", err)
-		}
-		defer unix.Close(in.self)
+	in := joinArgs{pidns: -1, self: -1, mounts: -1, cwd: -1}
+	defer in.close()
+	if err := in.prepare(t); err != nil {
+		return err
 	}
 	// A child that shares memory may not enter a time namespace, nor fork in it.
 	share := o.Share && !o.Trace && !t.inside() && t.Namespaces&unix.CLONE_NEWTIME == 0
@@ -90,7 +126,7 @@ func (p *Process) join(pl *plan.Plan, o *Options, t *Target) (err error) {
 		pid, errno := cloneJoined(p.m, args, share, &in)
 		switch {
 		case in.errno != 0:
-			return fmt.Errorf("join the container's pid namespace: setns: %w", in.errno)
+			return fmt.Errorf("join the container's pid and mount namespace: setns: %w", in.errno)
 		case errno != 0:
 			return &CloneError{Clone: pl.Clone, Errno: errno}
 		}

@@ -81,6 +81,9 @@ var weak = []mutation{
 		{dirLaunch + "exec.go", "func (t *Target) inside() bool { return t.Unprivileged || t.Traced }", "func (t *Target) inside() bool { return t.Unprivileged }"},
 		{dirLaunch + "exec.go", "_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)", ""},
 	}},
+	{name: "who joins is seen with the mounts of the host", tests: "TestJoinPeeked/exec", edits: []edit{
+		{dirLaunch + "exec.go", "return t.Namespaces & (unix.CLONE_NEWPID | unix.CLONE_NEWNS)", "return t.Namespaces & unix.CLONE_NEWPID"},
+	}},
 	{name: "the binary is not guarded", tests: "TestExeCreated TestExeExec", bare: true, edits: []edit{
 		{"libvserver/guard/guard.go", "	if Safe() {\n		return nil\n	}\n", "	if true {\n		return nil\n	}\n"},
 	}},

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 func TestCwdFD(t *testing.T) {
@@ -74,6 +76,56 @@ func TestLeakedFDs(t *testing.T) {
 	}
 	p.remove(cid)
 	p.remove(id)
+}
+
+// What the kernel tells everybody of a process that joins must not be the host's: its environment, its arguments, its mounts.
+func TestJoinPeeked(t *testing.T) {
+	for _, how := range []string{"exec", "exec -d -t", "create", "startContainer"} {
+		t.Run(strings.ReplaceAll(how, " ", ""), func(t *testing.T) {
+			p := attack(t, "2016-9962", "pid 1 reads environment and mounts of "+how, map[bool]string{true: "vsrun before its fix"}[strings.HasPrefix(how, "exec")], "args:/bin/true")
+			word := p.tag + "-secret"
+			p.env = append(p.env, "HOST_ENV="+word)
+			at := p.path(word)
+			p.check(os.Mkdir(at, 0o755))
+			p.check(unix.Mount("tmpfs", at, "tmpfs", 0, ""))
+			defer func() { p.check(unix.Unmount(at, 0)) }()
+			p.bundle("a", "args:/bin/probe peek "+word, "-mounts[destination=/sys/fs/cgroup]")
+			p.must("run", "--help") // the runtime is in the page cache
+			id, out := p.detached("a")
+			if !p.waitOutput(out, "ready") {
+				t.Fatal("the attacker does not run")
+			}
+			p.config("b", fmt.Sprintf("linux.namespaces[type=pid].path=/proc/%d/ns/pid", p.pid(id)), "-mounts[destination=/sys/fs/cgroup]")
+			if how == "startContainer" {
+				p.config("b", `hooks={"startContainer":[{"path":"/bin/true"},{"path":"/bin/true"}]}`)
+			}
+			for range 60 {
+				switch how {
+				case "exec":
+					p.try("exec", id, "/bin/true")
+				case "exec -d -t":
+					p.try("exec", "-d", id, "/bin/true")
+				default:
+					p.run("b")
+				}
+			}
+			text, _ := os.ReadFile(out)
+			for line := range strings.Lines(string(text)) {
+				line = strings.TrimSpace(line)
+				switch {
+				case !strings.HasPrefix(line, "READ"):
+				case how != "exec" && how != "exec -d -t" && line == "READ in environ":
+					p.falls("%s", line)
+				case strings.HasPrefix(how, "exec"):
+					p.falls("%s", line)
+				default:
+					// A container that is built in a shared pid namespace begins with the host's mounts.
+					p.note("information: %s", line)
+				}
+			}
+			p.remove(id)
+		})
+	}
 }
 
 // userns gives a bundle a user namespace in which everything is mapped as it is: what it reaches is the host's.

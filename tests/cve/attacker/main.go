@@ -21,6 +21,8 @@ func main() {
 		look(os.Args[2])
 	case "exe":
 		exe(os.Args[2])
+	case "peek":
+		peek(os.Args[2])
 	}
 }
 
@@ -122,6 +124,21 @@ func exe(dir string) {
 				time.Sleep(time.Millisecond)
 			}
 			f.Close()
+		}
+	}
+}
+
+// peek tries for ever to read a word of the host's in what the kernel tells of others: their environment, arguments and
+// memory maps, and the mounts that they see.
+func peek(word string) {
+	fmt.Println("ready")
+	for {
+		for _, pid := range others() {
+			for _, f := range []string{"environ", "cmdline", "maps", "mountinfo", "mounts", "mountstats", "cgroup"} {
+				if data, err := os.ReadFile("/proc/" + pid + "/" + f); err == nil && bytes.Contains(data, []byte(word)) {
+					say("READ in " + f)
+				}
+			}
 		}
 	}
 }
