@@ -111,12 +111,16 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
 	if err := needsNamespace(b.Spec); err != nil {
 		return nil, err
 	}
+	origins, err := presets(b)
+	if err != nil {
+		return nil, err
+	}
 	var ahead *launch.Ahead
 	if flags := plan.Ahead(b.Spec.Linux); flags != 0 && !r.rootless() && !unprivileged() {
 		ahead = launch.MakeAhead(flags)
 	}
 	n := &creation{ahead: ahead, container: container{r: r}, o: o, wait: wait, bundle: b, master: -1}
-	copt := cgroup.Options{ID: o.ID, Systemd: r.SystemdCgroup, Rootless: r.rootless(), Disabled: r.CgroupDisabled, Annotations: b.Spec.Annotations}
+	copt := cgroup.Options{ID: o.ID, Systemd: r.SystemdCgroup, Rootless: r.rootless(), Disabled: r.CgroupDisabled, Annotations: b.Spec.Annotations, Origins: origins}
 	if l := b.Spec.Linux; l != nil {
 		copt.Path, copt.Resources, copt.Devices = l.CgroupsPath, l.Resources, l.Devices
 	}

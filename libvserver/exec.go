@@ -164,6 +164,9 @@ func (e *execution) prepare() error {
 	if err != nil {
 		return err
 	}
+	if recorded.VServer.Flags&spec.FlagPrivate != 0 {
+		return fmt.Errorf("container %s is private: no process joins it (flag private in %s)", e.rec.ID, spec.AnnotationPath("context.flags"))
+	}
 	e.l = loadLaunched(e.rec)
 	if own := recorded.Spec.Process; own != nil && own.Capabilities != nil {
 		e.tracer = slices.Contains(own.Capabilities.Bounding, "CAP_SYS_PTRACE")

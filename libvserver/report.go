@@ -34,7 +34,11 @@ func (r *Runtime) Explain(bundle, configFile string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := cgroup.Options{ID: "ID", Systemd: r.SystemdCgroup, Rootless: r.rootless(), Disabled: r.CgroupDisabled, Annotations: b.Spec.Annotations}
+	origins, err := presets(b)
+	if err != nil {
+		return nil, err
+	}
+	o := cgroup.Options{ID: "ID", Systemd: r.SystemdCgroup, Rootless: r.rootless(), Disabled: r.CgroupDisabled, Annotations: b.Spec.Annotations, Origins: origins}
 	if l := b.Spec.Linux; l != nil {
 		o.Path, o.Resources, o.Devices = l.CgroupsPath, l.Resources, l.Devices
 	}

@@ -124,8 +124,9 @@ func setRlimit(x *Extension, name, value string) string {
 	return number(value, 0, 1<<31-1, &to.N)
 }
 
-// checkRlimits checks limits against each other, and that nothing else sets
-// the same ones.
+// checkRlimits checks limits against each other. That nothing else sets the same
+// ones is for those to check who set them: a recorded configuration may have
+// been updated.
 func (c *checker) checkRlimits(x *Extension) {
 	l := &x.Rlimits
 	if *l == (ContextLimits{}) {
@@ -143,14 +144,6 @@ func (c *checker) checkRlimits(x *Extension) {
 	if l.RSS.Min.Infinity {
 		c.annotationFault("rlimits.rss.min", "must not be inf: not all memory can be guaranteed")
 	}
-	if s := c.spec.Linux; s != nil && s.Resources != nil {
-		if m := s.Resources.Memory; m != nil && (m.Limit != nil && l.RSS.Hard.Set || m.Reservation != nil && (l.RSS.Soft.Set || l.RSS.Min.Set)) {
-			c.annotationFault("rlimits.rss", "linux.resources.memory sets limit or reservation already")
-		}
-		if p := s.Resources.Pids; p != nil && p.Limit != nil && l.Nproc.Hard.Set {
-			c.annotationFault("rlimits.nproc", "linux.resources.pids.limit is set already")
-		}
-	}
 	for _, s := range [...]struct {
 		name, sysctl string
 		of           *ContextLimit
@@ -160,9 +153,6 @@ func (c *checker) checkRlimits(x *Extension) {
 		}
 		if !c.ns.has(nsIPC) {
 			c.annotationFault(rlimitPrefix+s.name, "needs an ipc namespace in linux.namespaces, whose "+s.sysctl+" it sets")
-		}
-		if c.spec.Linux != nil && c.spec.Linux.Sysctl[s.sysctl] != "" {
-			c.annotationFault(rlimitPrefix+s.name, "linux.sysctl sets "+s.sysctl+" already")
 		}
 	}
 }

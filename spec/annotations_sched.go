@@ -36,8 +36,7 @@ const unsupported = "is not supported: "
 // maxTokens keeps products with it within 64 bits.
 const maxTokens = 1_000_000
 
-// checkSched checks what the tokens have to do with each other, and that
-// nothing else sets the same limit.
+// checkSched checks what the tokens have to do with each other.
 func (c *checker) checkSched(x *Extension) {
 	s := &x.Sched
 	if *s == (Sched{}) {
@@ -52,15 +51,5 @@ func (c *checker) checkSched(x *Extension) {
 		c.annotationFault("sched.fill-rate", "needs sched.interval")
 	case s.TokensMax != 0 && s.TokensMax < s.FillRate:
 		c.annotationFault("sched.tokens-max", "must not be less than sched.fill-rate: the tokens of an interval would not fit")
-	}
-	if l := c.spec.Linux; l != nil && l.Resources != nil && l.Resources.CPU != nil {
-		cpu := l.Resources.CPU
-		hard := x.Flags&FlagSchedPrio == 0
-		if hard && (cpu.Quota != nil || cpu.Period != nil || cpu.Burst != nil) {
-			c.annotationFault("sched.fill-rate", "linux.resources.cpu sets quota, period or burst already")
-		}
-		if !hard && cpu.Shares != nil {
-			c.annotationFault("sched.fill-rate", "linux.resources.cpu.shares sets the weight already")
-		}
 	}
 }

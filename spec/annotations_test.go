@@ -64,7 +64,6 @@ func TestExtensionFaults(t *testing.T) {
 		{"sched.tokens-max=1", "", `sched.tokens-max: needs sched.fill-rate and sched.interval`},
 		{"sched.fill-rate=0", "", `sched.fill-rate: must be a number from 1 to 1000000 (got "0")`},
 		{"sched.fill-rate=5; sched.interval=10; sched.tokens-max=4", "", `sched.tokens-max: must not be less than sched.fill-rate: the tokens of an interval would not fit`},
-		{"sched.fill-rate=5; sched.interval=10", `linux.resources.cpu.quota=1000`, `sched.fill-rate: linux.resources.cpu sets quota, period or burst already`},
 		{"sched.tokens-min=1", "", `sched.tokens-min: is not supported: a cgroup that was held goes on with the next interval: a longer sched.interval holds it longer`},
 		{"rootfs=plain", "", `rootfs: must be unified (got "plain")`},
 		{"rootfs=unified", `linux.namespaces=[]`, `rootfs: needs a mount namespace in linux.namespaces`},
@@ -80,14 +79,11 @@ func TestExtensionFaults(t *testing.T) {
 		{"rlimits.rss.soft=10; rlimits.rss.min=inf", "", "rlimits.rss.min: must not be above the soft and the hard limit\nrlimits.rss.min: must not be inf: not all memory can be guaranteed"},
 		{"rlimits.rss=0", "", `rlimits.rss: must not be 0: nothing could run`},
 		{"rlimits.rss=10; rlimits.rss.hard=10", "", `rlimits.rss.hard: sets the same limit as rlimits.rss`},
-		{"rlimits.rss=10", `linux.resources.memory.limit=5`, `rlimits.rss: linux.resources.memory sets limit or reservation already`},
-		{"rlimits.nproc=10", `linux.resources.pids.limit=5`, `rlimits.nproc: linux.resources.pids.limit is set already`},
 		{"rlimits.nproc.soft=10", "", `rlimits.nproc.soft: is not supported: there is one limit only, rlimits.nproc.hard`},
 		{"rlimits.nproc.min=10", "", `rlimits.nproc.min: is not supported: nothing can be guaranteed of it; the limit is rlimits.nproc.hard`},
 		{"rlimits.openfd.hard=10", "", `rlimits.openfd.hard: is not supported: the kernel does not count the open files of a cgroup: process.rlimits sets RLIMIT_NOFILE, rlimits.nproc how often`},
 		{"rlimits.nproc=x", "", `rlimits.nproc: must be a number from 0 to 2147483647 (got "x")`},
 		{"rlimits.shmem=5", `linux.namespaces=[]`, `rlimits.shmem: needs an ipc namespace in linux.namespaces, whose kernel.shmall it sets`},
-		{"rlimits.nsems=5", `linux.sysctl={"kernel.sem":"1 2 3 4"} ;; linux.namespaces=[{"type":"ipc"},{"type":"mount"}]`, `rlimits.nsems: linux.sysctl sets kernel.sem already`},
 	} {
 		edits := annotate(tt.annotations)
 		if tt.edits != "" {

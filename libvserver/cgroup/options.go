@@ -48,6 +48,7 @@ type Options struct {
 	Resources   *specs.LinuxResources
 	Devices     []specs.LinuxDevice // linux.devices: an entry replaces the default rule of the same path, as in runc
 	Annotations map[string]string   // org.systemd.property.* are given to systemd
+	Origins     map[string]string   // places in config.json that stand for others: those of annotations, by the place of what they set
 
 	// Layout is what host.CgroupLayout found, if the caller has asked already; zero to ask again.
 	Layout host.Layout
@@ -184,6 +185,13 @@ func New(o Options) (*Manager, error) {
 	if o.Resources != nil {
 		if m.writes, err = m.plan(&m.res, nil); err != nil {
 			return nil, err
+		}
+		if len(o.Origins) > 0 {
+			for i := range m.writes {
+				if at, ok := o.Origins[m.writes[i].place]; ok {
+					m.writes[i].place = at
+				}
+			}
 		}
 	}
 	if m.driver == DriverNone {

@@ -18,6 +18,7 @@ type liveVerbs interface {
 	Stats(id string) (*libvserver.Event, error)
 	Events(id string, interval time.Duration, emit func(*libvserver.Event) error) error
 	Stat(ids ...string) ([]libvserver.Stat, error)
+	Limits(ids ...string) ([]libvserver.LimitReport, error)
 	Checkpoint(o *libvserver.CheckpointOptions) error
 	Restore(o *libvserver.RestoreOptions) (status int, err error)
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/vsrun/vsrun/libvserver"
+	"github.com/vsrun/vsrun/libvserver/cgroup"
 	"github.com/vsrun/vsrun/spec"
 	"github.com/vsrun/vsrun/spec/wire"
 )
@@ -45,6 +46,13 @@ func (f *fake) Stat(ids ...string) ([]libvserver.Stat, error) {
 	return []libvserver.Stat{statOf("a", 1, 0)}, f.call("stat %q", ids)
 }
 
+func (f *fake) Limits(ids ...string) ([]libvserver.LimitReport, error) {
+	return []libvserver.LimitReport{{ID: "a", Xid: 77, Limits: []cgroup.Limit{
+		{Name: "rss", Unit: "bytes", Current: 4096, Peak: 8192, Soft: cgroup.NoLimit, Hard: 1 << 20, Hits: 3},
+		{Name: "cpu", Unit: "microseconds", Soft: cgroup.NoLimit, Hard: cgroup.NoLimit},
+	}}}, f.call("limits %q", ids)
+}
+
 func TestLiveCalls(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "r.json")
 	if err := os.WriteFile(file, []byte(`{"pids":{"limit":9},"cpu":{"shares":0}}`), 0o600); err != nil {
@@ -54,6 +62,11 @@ func TestLiveCalls(t *testing.T) {
 	for _, c := range []struct{ line, call, out, err string }{
 		{"pause x", `pause "x"`, "", ""},
 		{"resume x", `resume "x"`, "", ""},
+		{"stat --limits", `limits []`, "ID  XID  LIMIT  CURRENT  PEAK  SOFT  HARD  HITS\n" +
+			"a    77  rss       4.0K  8.0K     -  1.0M     3\na    77  cpu          -     -     -     -     0\n", ""},
+		{"stat --limits -f json a", `limits ["a"]`, `[{"id":"a","xid":77,"limits":[{"name":"rss","unit":"bytes","current":4096,"max":8192,"hard":1048576,"hits":3},` +
+			`{"name":"cpu","unit":"microseconds","hits":0}]}]` + "\n", ""},
+		{"stat --limits --watch", "", "", "--limits and --watch exclude each other"},
 		{"pause", "", "", `"pause" requires exactly 1 argument(s)`},
 		{"events x", `events "x" 5s`, oom, ""},
 		{"events --interval=250ms x", `events "x" 250ms`, oom, ""},

@@ -13,7 +13,7 @@ import (
 )
 
 func statCommand() *command {
-	format, watch, interval := "table", false, 2*time.Second
+	format, watch, limits, interval := "table", false, false, 2*time.Second
 	return &command{
 		name: "stat", usage: "show what containers use, one line each",
 		args: "[container-id...]",
@@ -25,11 +25,17 @@ held it back; threads and how many there may be; what was read from and written
 to block devices; and the time since the start. A "-" stands for what the host's
 cgroups don't count, or don't limit.
 
+With --limits it shows the limits instead, one a line, as Linux-VServer's
+/proc/virtual/XID/limit did: what is used now, the most that ever was, the soft
+and the hard limit, and how often the latter was met. The CPU's is in
+microseconds of each second; its hits are the periods in which it held.
+
 As JSON it is an array in one line, in bytes and nanoseconds; what is not
 counted or not limited is left out.`,
 		max: math.MaxInt,
 		flags: func(f *flags) {
 			f.string(&format, "format, f", "select one of: table or json")
+			f.bool(&limits, "limits, l", "show limits, and how often they were met")
 			f.bool(&watch, "watch, w", "show it again and again")
 			f.duration(&interval, "interval", "how often, with --watch")
 		},
@@ -43,6 +49,12 @@ counted or not limited is left out.`,
 			v, err := c.verbs()
 			if err != nil {
 				return 0, err
+			}
+			if limits {
+				if watch {
+					return 0, errors.New("--limits and --watch exclude each other")
+				}
+				return 0, c.statLimits(v, format)
 			}
 			m := meter{stat: v.Stat, ids: c.args}
 			for first := true; ; first = false {
