@@ -34,7 +34,12 @@ func cacheDir() (string, error) {
 // findImage returns the image of this tree's recipe, and builds it if it is not in the cache. Two at once build one.
 func findImage(ctx context.Context, root string) (image, error) {
 	recipe := filepath.Join(root, "tests/vm/image")
-	sum, err := digest(recipe)
+	// A saved state belongs to one machine and one qemu.
+	qemu, err := output(ctx, "", "qemu-system-x86_64", "--version")
+	if err != nil {
+		return image{}, fmt.Errorf("%w: apt-get install qemu-system-x86", err)
+	}
+	sum, err := digest(recipe, filepath.Join(root, "tests/vm/qemu.go"), qemu)
 	if err != nil {
 		return image{}, err
 	}
@@ -84,14 +89,22 @@ func (i image) build(ctx context.Context, recipe string) error {
 		}
 		return fmt.Errorf("the machine's disks can't be built: %w; the end of %s:\n%s", err, log, tail(log, 20))
 	}
+	if err := saveState(ctx, image{tmp}); err != nil {
+		return err
+	}
 	fmt.Fprintf(os.Stderr, "vm: built in %v\n", time.Since(begin).Round(time.Second))
 	return os.Rename(tmp, i.dir)
 }
 
-// digest is the recipe's: names, modes and texts.
-func digest(dir string) (string, error) {
+// digest is the recipe's, names, modes and texts, and that of what else the image depends on.
+func digest(dir, machine, qemu string) (string, error) {
 	h := sha256.New()
-	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+	text, err := os.ReadFile(machine)
+	if err != nil {
+		return "", err
+	}
+	fmt.Fprintf(h, "%s\n%s\n", qemu, text)
+	err = filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return err
 		}

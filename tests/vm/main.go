@@ -45,8 +45,8 @@ func main() {
 	fs.StringVar(&o.files, "files", "", "`paths`, separated by spaces, to put into /work/files")
 	fs.StringVar(&o.append, "append", "", "more `words` for the kernel's command line")
 	fs.StringVar(&o.runtime, "runtime", os.Getenv("RUNTIME"), "the runtime that suites test: vsrun, runc or crun, by its `name` in the guest")
-	fs.IntVar(&o.memory, "memory", 4096, "the machine's memory in `MiB`")
-	fs.IntVar(&o.cpus, "cpus", 2, "its `number` of processors")
+	fs.IntVar(&o.memory, "memory", defaultMemory, "the machine's memory in `MiB`")
+	fs.IntVar(&o.cpus, "cpus", defaultCPUs, "its `number` of processors")
 	_ = fs.Parse(os.Args[2:])
 
 	// An interrupt ends the machine, not only this program.

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"time"
 )
 
 // programs are what the guest, which has no Go, gets in /work/bin: name to package.
@@ -16,6 +17,9 @@ var programs = map[string]string{
 	"report":   "./tests/cmd/report",
 	"attacker": "./tests/cve/attacker",
 }
+
+// workSize is the size of the disk, sparse: always the same, as a saved machine has seen it.
+const workSize = 16 << 30
 
 // workDisk makes the disk that is the guest's /work: the tree's files, the built vsrun, bin with the programs, and tests with
 // a test binary for each package. dir is a scratch directory of this boot. heavy adds what only a suite needs.
@@ -45,8 +49,9 @@ func (m *machine) workDisk(ctx context.Context, dir, command string) (string, er
 		steps = append(steps, fmt.Sprintf(`mkdir -p "$STAGE/files" && cp -a %q "$STAGE/files/"`, f))
 	}
 	steps = append(steps,
-		`truncate -s "$(($(du -sm "$STAGE" | cut -f1) * 5 / 4 + 3072))M" "$IMAGE"`,
+		fmt.Sprintf(`truncate -s %d "$IMAGE"`, workSize),
 		`mke2fs -q -F -t ext4 -O ^has_journal -E lazy_itable_init=1,nodiscard,root_owner=0:0 -L work -d "$STAGE" "$IMAGE"`)
+	command = fmt.Sprintf("date -s @%d >/dev/null\n", time.Now().Unix()) + command // a saved machine's clock stood still
 	if err := os.WriteFile(filepath.Join(stage, "command"), []byte(command+"\n"), 0o644); err != nil {
 		return "", err
 	}

@@ -9,11 +9,9 @@ printf '127.0.0.1 localhost vm\n::1 localhost\n' >"$root/etc/hosts"
 echo 0123456789abcdef0123456789abcdef >"$root/etc/machine-id"
 cat >"$root/etc/fstab" <<T
 /dev/vda / ext4 noatime 0 0
-LABEL=ext4 /mnt/ext4 ext4 noatime,prjquota,nofail,x-systemd.device-timeout=20 0 0
-LABEL=xfs /mnt/xfs xfs noatime,prjquota,noauto 0 0
-LABEL=btrfs /mnt/btrfs btrfs noatime,noauto 0 0
-LABEL=work /work ext4 noatime,nofail,x-systemd.device-timeout=20 0 0
-out /out 9p trans=virtio,version=9p2000.L,msize=262144,nofail 0 0
+/dev/vdc /mnt/ext4 ext4 noatime,prjquota,nofail,x-systemd.device-timeout=200 0 0
+/dev/vdd /mnt/xfs xfs noatime,prjquota,nofail,x-systemd.device-timeout=200 0 0
+/dev/vde /mnt/btrfs btrfs noatime,nofail,x-systemd.device-timeout=200 0 0
 T
 mkdir -p "$root"/mnt/{ext4,xfs,btrfs} "$root"/work "$root"/out
 sed -i 's,^root:[^:]*:,root::,' "$root/etc/shadow"
@@ -27,7 +25,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 	logrotate.timer man-db.timer systemd-timesyncd.service getty@tty1.service serial-getty@ttyS0.service getty-static.service \
 	systemd-networkd-wait-online.service selinux-autorelabel-mark.service selinux-autorelabel.service systemd-pcrphase.service \
 	systemd-tpm2-setup.service systemd-tpm2-setup-early.service systemd-hibernate-clear.service nftables.service \
-	systemd-boot-update.service systemd-binfmt.service kmod-static-nodes.service modprobe@drm.service modprobe@configfs.service \
+	systemd-boot-update.service systemd-binfmt.service modprobe@drm.service modprobe@configfs.service \
 	modprobe@efi_pstore.service systemd-update-utmp.service systemd-pstore.service sys-kernel-tracing.mount sys-kernel-debug.mount; do
 	ln -sfn /dev/null "$root/etc/systemd/system/$unit"
 done
