@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -251,4 +252,32 @@ func TestDelegatedV2(t *testing.T) {
 	if err := m.Kill(); err != nil {
 		t.Error(err)
 	}
+}
+
+// The software RDMA device is made for the test alone, on a network device of its own.
+func TestRdmaV2(t *testing.T) {
+	if !onV2(t) {
+		return
+	}
+	needControllers(t, "rdma")
+	sh := func(script string) (string, error) {
+		out, err := exec.Command("sh", "-c", script).CombinedOutput()
+		return strings.TrimSpace(string(out)), err
+	}
+	if out, err := sh("ip link add vsruntest0 type dummy && ip link set vsruntest0 up"); err != nil {
+		t.Skip("needs a dummy network device: ", out)
+	}
+	t.Cleanup(func() { _, _ = sh("ip link del vsruntest0") })
+	if out, err := sh("rdma link add vsruntestrxe0 type rxe netdev vsruntest0"); err != nil {
+		t.Skip("needs a software RDMA device (rdma_rxe): ", out)
+	}
+	t.Cleanup(func() { _, _ = sh("rdma link del vsruntestrxe0") })
+	m := mustCreate(t, Options{Path: "/" + testID(t) + "/a", Resources: resourcesOf(t, `{"rdma":{"vsruntestrxe0":{"hcaHandles":3,"hcaObjects":10000}}}`)})
+	wantFiles(t, m, map[string]string{"rdma.max": "vsruntestrxe0 hca_handle=3 hca_object=10000"})
+	if err := m.Update(resourcesOf(t, `{"rdma":{"vsruntestrxe0":{"hcaObjects":5}}}`)); err != nil {
+		t.Fatal(err)
+	}
+	wantFiles(t, m, map[string]string{"rdma.max": "vsruntestrxe0 hca_handle=3 hca_object=5"})
+	err := m.Update(resourcesOf(t, `{"rdma":{"nosuch0":{"hcaHandles":1}}}`))
+	checkErr(t, "a device that is not there", err, `linux.resources.rdma["nosuch0"]: `)
 }
