@@ -20,6 +20,7 @@ type suite struct {
 // suites are run in this order.
 var suites = []suite{
 	{name: "contrib", command: "tests/vm/suite/contrib", limit: 15 * time.Minute},
+	{name: "cgroup", command: "modprobe brd; modprobe rdma_rxe; tests/vm/suite/gotest libvserver/cgroup", limit: 10 * time.Minute},
 	{name: "integration", command: "tests/vm/suite/gotest tests/integration", limit: 30 * time.Minute},
 }
 
