@@ -53,7 +53,6 @@ type creation struct {
 	plan    *plan.Plan
 	opt     plan.Options
 	process *launch.Process
-	ahead   *launch.Ahead
 	hooks   launched
 	master  int // of the pty, in the foreground
 	undone  bool
@@ -115,11 +114,7 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
 	if err != nil {
 		return nil, err
 	}
-	var ahead *launch.Ahead
-	if flags := plan.Ahead(b.Spec.Linux); flags != 0 && !r.rootless() && !unprivileged() {
-		ahead = launch.MakeAhead(flags)
-	}
-	n := &creation{ahead: ahead, container: container{r: r}, o: o, wait: wait, bundle: b, master: -1}
+	n := &creation{container: container{r: r}, o: o, wait: wait, bundle: b, master: -1}
 	copt := cgroup.Options{ID: o.ID, Systemd: r.SystemdCgroup, Rootless: r.rootless(), Disabled: r.CgroupDisabled, Annotations: b.Spec.Annotations, Origins: origins}
 	if l := b.Spec.Linux; l != nil {
 		copt.Path, copt.Resources, copt.Devices = l.CgroupsPath, l.Resources, l.Devices
@@ -173,9 +168,6 @@ func (n *creation) remember() {
 
 // close gives up what the runtime itself held.
 func (n *creation) close() {
-	if n.ahead != nil {
-		n.ahead.Close()
-	}
 	if n.process != nil {
 		_ = n.process.Close()
 		unix.Close(n.process.PIDFD)

@@ -142,7 +142,7 @@ func (n *creation) start() error {
 		return err
 	}
 	defer n.cg.Close()
-	o := &launch.Options{CgroupFD: join.Cgroup, Ahead: n.ahead, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: [2]int{n.dir.FD(), guard.Mount()}, Share: n.mayShare()}
+	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: [2]int{n.dir.FD(), guard.Mount()}, Share: n.mayShare()}
 	if n.wait {
 		if o.Listener, err = listenStart(n.dir.FD()); err != nil {
 			return err

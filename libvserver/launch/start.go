@@ -7,7 +7,6 @@ import (
 	"runtime"
 	"strconv"
 	"sync/atomic"
-	"syscall"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -24,7 +23,6 @@ type Process struct {
 	prog    *Program
 	c       *compiler // until Load
 	shared  bool      // the child shares memory
-	waits   bool      // for Load
 	m       *machine
 }
 
@@ -38,8 +36,6 @@ type Options struct {
 	Listener int
 	// Console is a connected socket for the pty's master, -1 to receive it as an event.
 	Console int
-	// Ahead makes namespaces for the child, nil for none. The child is then loaded at its birth.
-	Ahead *Ahead
 	// Share lets the child run in the runtime's memory instead of a copy; see cloneAndExecute for when not to.
 	Share bool
 	// Trace takes the time of every instruction: Program.Times.
@@ -101,25 +97,14 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(o.CgroupFD)
 	}
-	ahead := o.Ahead
-	if ahead != nil {
-		made := uint64(ahead.flags)
-		first := *args
-		first.flags &^= made
-		if err := p.prepare(pl, unshare&^ahead.flags, nil); err != nil {
-			return err
-		}
-		if ahead.ready() {
-			args = &first
-		} else {
-			ahead = nil
-			p.c = newCompiler(pl.Steps, d)
-			p.c.shared = share
-			p.prog = p.c.Program
-		}
+	if unshare != 0 {
+		p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
 	}
-	if ahead == nil {
-		if err := p.prepare(pl, unshare, &share); err != nil {
+	if share {
+		p.c.emit(opGate, "", val(gateLoaded), val(looks))
+	} else {
+		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
+		if err := p.compile(); err != nil {
 			return err
 		}
 	}
@@ -139,21 +124,18 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 			return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
 		}
 	}
-	born := func(pid int, errno syscall.Errno) error {
+	do := func() error {
+		pid, errno := cloneAndExecute(p.m, args, share)
 		if errno != 0 {
 			return &CloneError{Clone: pl.Clone, Errno: errno}
 		}
 		p.PID, p.PIDFD = pid, int(p.m.pidfd)
 		return nil
 	}
-	do := func() error { return born(cloneAndExecute(p.m, args, share)) }
 	var err error
-	switch {
-	case ahead != nil:
-		err = born(ahead.clone(p.m, args, share))
-	case !enters(pl):
+	if !enters(pl) {
 		err = do()
-	default:
+	} else {
 		// A thread that has entered namespaces is not given back: it ends with its goroutine.
 		done := make(chan error)
 		go func() {
@@ -186,36 +168,14 @@ func cloneFlags(c *plan.Clone, later uintptr) (args *cloneArgs, unshare uintptr)
 	return args, unshare
 }
 
-// prepare compiles what the child has at its birth: with a gate or a stage at which it waits for Load, the rest is
-// compiled then if it shares memory; without (waits is nil) it is all there.
-func (p *Process) prepare(pl *plan.Plan, unshare uintptr, waits *bool) error {
-	if unshare != 0 {
-		p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
-	}
-	switch {
-	case waits == nil:
-	case *waits:
-		p.waits = true
-		p.c.emit(opGate, "", val(gateLoaded), val(looks))
-		return nil
-	default:
-		p.waits = true
-		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
-	}
-	return p.compile()
-}
-
-// Load gives the child the rest of its program, if it has not got that at its birth, and lets it go on. It is to be
-// called once.
+// Load gives the child the rest of its program, if it has not got that with its own copy of the memory, and lets it go
+// on. It is to be called once.
 func (p *Process) Load() error {
 	if p.c != nil {
 		if err := p.compile(); err != nil {
 			return err
 		}
 		p.publish()
-	}
-	if !p.waits {
-		return nil
 	}
 	if p.shared {
 		return p.open(gateLoaded)

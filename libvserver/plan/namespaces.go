@@ -59,24 +59,6 @@ func (b *builder) namespaces() {
 	}
 }
 
-// Ahead returns the new namespaces, as CLONE_NEW* flags, that can be made before the launch is planned, by whoever clones
-// the container's process into them: 0 where some are to be joined, or belong to a user namespace that is to be made.
-func Ahead(l *specs.Linux) uintptr {
-	// The mount namespace is made last: it is to have all mounts that the runtime sees.
-	const kinds = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS
-	var flags uintptr
-	if l == nil {
-		return 0
-	}
-	for _, n := range l.Namespaces {
-		if n.Path != "" || n.Type == specs.UserNamespace || n.Type == specs.TimeNamespace {
-			return 0
-		}
-		flags |= namespaceFlag(n.Type) & kinds
-	}
-	return flags
-}
-
 // inside decides which namespaces are for the container's process itself to make and to join.
 //
 // What is made together with a user namespace belongs to it; what is made beside a user namespace that is joined would
