@@ -33,7 +33,7 @@ func filter(profile *specs.LinuxSeccomp, p *plan.Plan) error {
 		return err
 	}
 	if prog == nil { // a profile without effect
-		p.Drop(func(s plan.Step) bool { f, ok := s.(plan.Seccomp); return ok && !f.Network })
+		p.Drop(func(s plan.Step) bool { f, ok := s.(plan.Seccomp); return ok && !f.Network && !f.Quota })
 		return nil
 	}
 	if prog.CacheErr != nil {
@@ -43,7 +43,7 @@ func filter(profile *specs.LinuxSeccomp, p *plan.Plan) error {
 		log.Debugf("linux.seccomp: system call %q is not known to libseccomp, ignored", name)
 	}
 	for i, s := range p.Steps {
-		if s, ok := s.(plan.Seccomp); ok && !s.Network {
+		if s, ok := s.(plan.Seccomp); ok && !s.Network && !s.Quota {
 			s.Filter = &plan.Filter{Insns: prog.Insns, Flags: uint(prog.Flags)}
 			p.Steps[i] = s
 		}

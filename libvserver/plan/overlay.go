@@ -130,9 +130,7 @@ func (b *builder) overlay() {
 	if x.Rootfs.Upper != "" {
 		o.UpperAt = Origin(spec.AnnotationPath("rootfs.upper"))
 	}
-	if o.DiskAt = Origin(spec.AnnotationPath("disk.space")); o.Space == 0 {
-		o.DiskAt = Origin(spec.AnnotationPath("disk.inodes"))
-	}
+	o.DiskAt = diskAt(&x.Disk)
 	if b.userns && len(b.linux.UIDMappings) > 0 {
 		o.IDMap = mapTree(t.UID, idMaps(b.linux.UIDMappings), idMaps(b.linux.GIDMappings))
 	}
@@ -147,6 +145,20 @@ func mapTree(owner uint32, uids, gids []IDMap) *MountIDMap {
 		}
 	}
 	return &MountIDMap{UIDs: uids, GIDs: gids}
+}
+
+// diskAt is the annotation that asks for a disk limit.
+func diskAt(d *spec.Disk) Origin {
+	if d.Space == 0 {
+		return Origin(spec.AnnotationPath("disk.inodes"))
+	}
+	return Origin(spec.AnnotationPath("disk.space"))
+}
+
+// leavesQuota tells if root of the container could leave its disk limit, as root of the host's user namespace can.
+func (b *builder) leavesQuota() bool {
+	x := &b.b.VServer
+	return x.Disk.Limited() && x.Rootfs.Upper != spec.UpperTmpfs && !b.userns
 }
 
 // needsOverlay refuses what only a root filesystem with a layer of its own can have.

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/quota"
 	"github.com/vsrun/vsrun/spec"
 )
 
@@ -99,7 +100,7 @@ func (b *builder) lastLimits(p *specs.Process) {
 
 // filters tells if a seccomp filter is going to be loaded.
 func (b *builder) filters() bool {
-	return b.linux.Seccomp != nil || len(b.b.VServer.Net.Addresses) > 0
+	return b.linux.Seccomp != nil || len(b.b.VServer.Net.Addresses) > 0 || b.leavesQuota()
 }
 
 // seccomp loads the filter, if there is one, and hands over its notify descriptor. That of a network context comes before:
@@ -107,6 +108,14 @@ func (b *builder) filters() bool {
 func (b *builder) seccomp() {
 	if len(b.b.VServer.Net.Addresses) > 0 {
 		b.add(Seccomp{Origin: Origin(spec.AnnotationPath("net.addresses")), Network: true})
+	}
+	if b.leavesQuota() {
+		insns, err := quota.Filter()
+		if err != nil {
+			b.fault(diskAt(&b.b.VServer.Disk).At(), err.Error())
+			return
+		}
+		b.add(Seccomp{Origin: diskAt(&b.b.VServer.Disk), Quota: true, Filter: &Filter{Insns: insns}})
 	}
 	if b.linux.Seccomp == nil {
 		return

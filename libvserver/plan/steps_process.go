@@ -168,6 +168,8 @@ type Seccomp struct {
 	Notify bool
 	// Network: it is not the config's, but what a network context needs besides its BPF programs.
 	Network bool
+	// Quota: it is not the config's, but keeps root from leaving a disk limit. Filter is there already.
+	Quota bool
 }
 
 // Filter is a compiled seccomp program: an array of struct sock_filter.
@@ -179,6 +181,9 @@ type Filter struct {
 func (s Seccomp) String() string {
 	if s.Network {
 		return "load the seccomp filter of the network context"
+	}
+	if s.Quota {
+		return "load the seccomp filter that keeps files in their quota"
 	}
 	return "load the seccomp filter"
 }
