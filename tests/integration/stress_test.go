@@ -132,7 +132,12 @@ func TestCreateRace(t *testing.T) {
 // doing, the next list, state and delete --force work, and nothing is left.
 func TestKilledAtAnyMoment(t *testing.T) {
 	p := newPlace(t, "args:/bin/probe trap")
-	rounds := envInt("VSRUN_TEST_KILLS", 100)
+	p.killedAtAnyMoment(envInt("VSRUN_TEST_KILLS", 100), func() []string { return nil })
+}
+
+// killedAtAnyMoment kills the runtime; left tells what else than harness.Leaks finds is left of a container.
+func (p *place) killedAtAnyMoment(rounds int, leftover func() []string) {
+	t := p.t
 	seed := uint64(time.Now().UnixNano())
 	if s := envInt("VSRUN_TEST_SEED", 0); s != 0 {
 		seed = uint64(s)
@@ -189,7 +194,7 @@ func TestKilledAtAnyMoment(t *testing.T) {
 		if r := p.try("delete", "--force", id); r.Code != 0 {
 			t.Errorf("%s: delete --force: exit code %d: %s", where, r.Code, r.Stderr)
 		}
-		if left := harness.Leaks(id, filepath.Join(p.dir, "nothing"), p.root); len(left) > 0 {
+		if left := append(harness.Leaks(id, filepath.Join(p.dir, "nothing"), p.root), leftover()...); len(left) > 0 {
 			leftovers++
 			msg := fmt.Sprintf("%s: left behind: %s", where, strings.Join(left, "; "))
 			if rt.Name == "vsrun" {

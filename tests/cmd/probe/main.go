@@ -18,6 +18,7 @@
 //	probe fixture DIR [N]      make a tree of files; N is added to owners
 //	probe exercise DIR SEED N  do N things to such a tree, and print what comes of each
 //	probe pages FILE...        how many pages of each file are in the page cache, of how many
+//	probe leavequota FILE      try what takes a file out of its project quota
 //	probe keys                 the description of the session keyring
 //
 // The two Go debug settings keep Go's runtime from opening cgroup files,
@@ -75,20 +76,21 @@ func main() {
 }
 
 var actions = map[string]func([]string) error{
-	"trap":      trap,
-	"syscall":   rawSyscall,
-	"thread":    threadSyscall,
-	"alloc":     alloc,
-	"hold":      hold,
-	"lock":      lock,
-	"echo":      echo,
-	"datagrams": datagrams,
-	"notify":    notify,
-	"write":     write,
-	"keys":      keys,
-	"fixture":   fixture,
-	"exercise":  exercise,
-	"pages":     pages,
+	"trap":       trap,
+	"syscall":    rawSyscall,
+	"thread":     threadSyscall,
+	"alloc":      alloc,
+	"hold":       hold,
+	"lock":       lock,
+	"echo":       echo,
+	"datagrams":  datagrams,
+	"notify":     notify,
+	"write":      write,
+	"keys":       keys,
+	"fixture":    fixture,
+	"exercise":   exercise,
+	"pages":      pages,
+	"leavequota": leaveQuota,
 }
 
 func trap([]string) error {
