@@ -38,11 +38,21 @@ func main() {
 // namespace with nothing but cgroup2; its value is the reason.
 const inPureV2 = "VSRUN_BENCH_PURE_V2"
 
+// withRun is set in the environment of the bench that has a /run of its own.
+const withRun = "VSRUN_BENCH_RUN"
+
 func run(rounds int, asJSON bool, only string, names []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it runs real containers")
 	}
+	if os.Getenv(withRun) == "" && !tmpfsRun() {
+		return exchange([]string{"unshare", "-m", "sh", "-c",
+			`mount --make-rprivate / && mount -t tmpfs -o mode=755 tmpfs /run && exec "$@"`, "sh"}, withRun+"=1")
+	}
 	b := &bench{rounds: rounds}
+	if os.Getenv(withRun) != "" {
+		b.note("state: on a tmpfs for all alike, as /run is where systemd has booted; here it is a directory of the disk")
+	}
 	var err error
 	if b.dir, err = os.MkdirTemp("", "vsrun-bench"); err != nil {
 		return err
@@ -88,16 +98,27 @@ func run(rounds int, asJSON bool, only string, names []string) error {
 
 // again starts this program once more in a pure cgroup2 layout.
 func again(reason string) error {
+	return exchange(harness.PureV2Args(), inPureV2+"="+reason)
+}
+
+// exchange starts this program once more, by a command that ends in it.
+func exchange(command []string, env string) error {
 	self, err := os.Executable()
 	if err != nil {
 		return err
 	}
-	argv := harness.PureV2Args(append([]string{self}, os.Args[1:]...)...)
-	path, err := exec.LookPath(argv[0])
+	path, err := exec.LookPath(command[0])
 	if err != nil {
 		return err
 	}
-	return syscall.Exec(path, argv, append(os.Environ(), inPureV2+"="+reason))
+	return syscall.Exec(path, append(append(command, self), os.Args[1:]...), append(os.Environ(), env))
+}
+
+// tmpfsRun tells if /run is a tmpfs.
+func tmpfsRun() bool {
+	var st syscall.Statfs_t
+	const tmpfsMagic = 0x01021994
+	return syscall.Statfs("/run", &st) == nil && st.Type == tmpfsMagic
 }
 
 type bench struct {
@@ -114,7 +135,9 @@ func (b *bench) note(format string, args ...any) {
 	b.notes = append(b.notes, fmt.Sprintf(format, args...))
 }
 
-func (b *bench) root(s *subject) string { return filepath.Join(b.dir, "root-"+s.name) }
+func (b *bench) root(s *subject) string {
+	return filepath.Join("/run", filepath.Base(b.dir)+"-"+s.name)
+}
 
 func (b *bench) bundle() string { return filepath.Join(b.dir, "bundle") }
 
@@ -126,6 +149,7 @@ func (b *bench) cleanup() {
 			cmd.Env = s.env
 			_ = cmd.Run()
 		}
+		_ = os.RemoveAll(b.root(s))
 	}
 	harness.Purge(filepath.Base(b.dir), b.dir)
 	_ = os.RemoveAll(b.dir)
