@@ -11,6 +11,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -296,4 +297,34 @@ func (p *place) outside(prefix, args []string) string {
 		p.t.Fatal(err)
 	}
 	return strings.TrimSpace(res.Stdout + res.Stderr)
+}
+
+// listenFile makes a listening socket and returns it as a file.
+func listenFile(addr string) (*os.File, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	return l.(*net.TCPListener).File()
+}
+
+// worldServer starts a server in the world.
+func worldServer(t *testing.T, args ...string) (stop func()) {
+	t.Helper()
+	cmd := exec.Command("nsenter", append([]string{"--net=" + world, sockets}, args...)...)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := out.Read(make([]byte, 100)); err != nil { // "ready"
+		t.Fatal(err)
+	}
+	return func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+	}
 }

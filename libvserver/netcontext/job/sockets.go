@@ -31,7 +31,7 @@ func sockCreate(m *maps) asm.Instructions {
 
 	// The socket is counted first and given back if it is one too many: others may be at it at the same time.
 	p.nop("counted")
-	p.add(asm.Mov.Imm(rSrc, 1), asm.FetchAdd.Mem(rStore, rSrc, asm.DWord, cNow), asm.Add.Imm(rSrc, 1),
+	p.add(asm.Mov.Imm(rSrc, 1), fetchAdd(rStore, rSrc, cNow), asm.Add.Imm(rSrc, 1),
 		load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateLimit), asm.JEq.Imm(asm.R1, 0, "fits"),
 		load8(asm.R1, rStore, cLimit), asm.JGT.Reg(rSrc, asm.R1, "too_many"))
 	p.nop("fits")
@@ -47,6 +47,14 @@ func sockCreate(m *maps) asm.Instructions {
 	p.less()
 	p.jump("allow")
 	return p.end()
+}
+
+// fetchAdd adds src to memory, and gives in it what was there before. The assembler (cilium/ebpf 0.22) writes the operation
+// into the instruction's constant after it has taken that: so it has to stand there before.
+func fetchAdd(dst, src asm.Register, off int16) asm.Instruction {
+	i := asm.FetchAdd.Mem(dst, src, asm.DWord, off)
+	i.Constant = 1 // BPF_FETCH
+	return i
 }
 
 func (p *program) less() {

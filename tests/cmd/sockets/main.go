@@ -14,6 +14,7 @@
 //	sockets receive PATH NAME                     serve on the socket that comes over the unix socket PATH
 //	sockets inherited FD NAME                     serve on the socket that is descriptor FD
 //	sockets uring                                 io_uring_setup(2)
+//	sockets bpf                                   bpf(2)
 //	sockets netlink                               list the interfaces
 //	sockets ifconf                                list the interfaces by ioctl
 //	sockets rate tcp|udp|bulk ADDR SECONDS        the client of a measurement
@@ -85,6 +86,12 @@ func main() {
 		_, _, errno := unix.Syscall(unix.SYS_IO_URING_SETUP, 4, uintptr(unsafe.Pointer(&params)), 0)
 		if errno != 0 {
 			check("io_uring_setup", errno)
+		}
+		fmt.Println("ok")
+	case verb == "bpf":
+		_, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_GET_NEXT_ID, uintptr(unsafe.Pointer(&[4]uint32{})), 16)
+		if errno != 0 {
+			check("bpf", errno)
 		}
 		fmt.Println("ok")
 	case verb == "netlink":
