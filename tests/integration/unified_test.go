@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -288,20 +289,34 @@ func copyTree(from, to string) error {
 // A context with disk limits sees them as the size of its filesystem, and can't go beyond; nor can its root leave them.
 func TestDiskLimits(t *testing.T) {
 	needRuntime(t, "runc", "crun")
-	mounts, err := os.ReadFile("/proc/self/mounts")
-	if err != nil {
-		t.Fatal(err)
-	}
-	found := false
-	for line := range strings.Lines(string(mounts)) {
-		f := strings.Fields(line)
-		if (f[2] == "ext4" || f[2] == "xfs") && strings.HasPrefix(f[3], "rw") && (strings.Contains(f[3], "prjquota") || strings.Contains(f[3], "pquota")) {
-			found = true
-			t.Run(f[2], func(t *testing.T) { diskLimits(t, f[1]) })
-		}
-	}
-	if !found {
-		t.Skip("needs an ext4 or xfs with project quotas: the machine of tests/vm has both")
+	for fs, mkfs := range map[string][]string{"ext4": {"mkfs.ext4", "-q", "-O", "quota,project"}, "xfs": {"mkfs.xfs", "-q"}} {
+		t.Run(fs, func(t *testing.T) {
+			dir := t.TempDir()
+			img, at := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
+			f, err := os.Create(img)
+			if err == nil {
+				err = f.Truncate(512 << 20)
+				f.Close()
+			}
+			if err == nil {
+				err = os.Mkdir(at, 0o755)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if out, err := exec.Command(mkfs[0], append(mkfs[1:], img)...).CombinedOutput(); err != nil {
+				t.Skipf("needs %s: %v %s", mkfs[0], err, out)
+			}
+			if out, err := exec.Command("mount", "-o", "loop,prjquota", img, at).CombinedOutput(); err != nil {
+				t.Skipf("needs a kernel with project quotas: %s", out)
+			}
+			defer func() {
+				if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
+					t.Errorf("umount: %s", out)
+				}
+			}()
+			diskLimits(t, at)
+		})
 	}
 }
 
@@ -317,6 +332,7 @@ func diskLimits(t *testing.T, where string) {
 	if err := copyTree(filepath.Join(p.bundle(), "rootfs"), dir+"/tree"); err != nil {
 		t.Fatal(err)
 	}
+	unix.Sync()
 	p.must("unify", "--store", dir+"/store", dir+"/tree")
 	res := p.must("run", "-b", p.bundle(), p.tag)
 	t.Log(res.Stdout, res.Stderr)
