@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -36,6 +37,7 @@ type column struct {
 	name  string
 	setup func() error
 	calls func(round int) []call
+	clean func(round int) []call // after them, untimed
 	after func() error
 }
 
@@ -108,7 +110,33 @@ func (b *bench) rows() []struct {
 			return c
 		})},
 		{"--version", version},
+		{"create + start on a unified tree", b.unified()},
 	}
+}
+
+// unified compares a start on a unified tree with one on a plain tree, both by the first runtime if that can unify.
+func (b *bench) unified() []column {
+	s := b.subjects[0]
+	if s.name != "vsrun" {
+		return nil
+	}
+	shared := filepath.Join(b.dir, "unified")
+	start := func(name, bundle string) column {
+		id := func(n int) string { return b.id(name + strconv.Itoa(n)) }
+		oci := func(args ...string) call { return call{append([]string{s.path, "--root", b.root(s)}, args...), s.env} }
+		return column{
+			name:  s.name + ", " + name,
+			calls: func(n int) []call { return []call{oci("create", "--bundle", bundle, id(n)), oci("start", id(n))} },
+			clean: func(n int) []call { return []call{oci("delete", "--force", id(n))} },
+		}
+	}
+	tree := start("unified", shared)
+	tree.setup = func() error {
+		cp := call{[]string{"/bin/cp", "-a", b.bundle(), shared}, baseEnv}
+		unify := call{[]string{s.path, "unify", "--store", filepath.Join(b.dir, "store"), filepath.Join(shared, "rootfs")}, s.env}
+		return errors.Join(b.do(cp), b.do(unify))
+	}
+	return []column{start("plain", b.bundle()), tree}
 }
 
 // measure runs all rows, interleaved within each.
@@ -144,6 +172,13 @@ func (b *bench) measure(only string) ([]row, error) {
 					}
 					total += d
 					peak = max(peak, kib)
+				}
+				if cols[i].clean != nil {
+					for _, c := range cols[i].clean(n) {
+						if err := b.do(c); err != nil && dropped[i] == nil {
+							dropped[i] = err
+						}
+					}
 				}
 				if dropped[i] == nil && n >= warmup {
 					figures[i].Times = append(figures[i].Times, total)
