@@ -19,6 +19,8 @@ SHARE   = $(DESTDIR)$(PREFIX)/share
 UNITDIR = $(PREFIX)/lib/systemd/system
 SOURCES := $(shell find main.go spec hooks libvserver -name '*.go' ! -name '*_test.go' 2>/dev/null)
 ARGS    ?=
+LOAD_TIME ?= 5m
+LOAD_CYCLES ?= 10000
 SUITE   ?=
 OUT     ?=
 FILES   ?=
@@ -122,6 +124,15 @@ cve: vsrun ## try the known attacks on OCI runtimes, and print a table (RUNTIME=
 cve-bites: vsrun ## prove that the attacks bite, on builds of vsrun that lack one defence each (ARGS='-run TestBites/NAME')
 	@contrib/need busybox unshare
 	@cd tests/cve && go test -count=1 -timeout 40m -run 'TestBites|TestWeakened' $(ARGS) -bites
+
+faults: vsrun ## stop vsrun at every step, point and system call, and look at what is left (VSRUN_TEST_FAULTS=N samples; ARGS='-run X')
+	@contrib/need busybox
+	@VSRUN_TEST_FAULTS=$${VSRUN_TEST_FAULTS:-all} go test -count=1 -timeout 0 -v $(ARGS) ./tests/faults
+	@VSRUN_TEST_FAULTS=$${VSRUN_TEST_FAULTS:-all} VSRUN_TEST_CGROUP=v2 go test -count=1 -timeout 0 -v $(ARGS) ./tests/faults
+
+load: vsrun ## 64 containers against a model, thousands of cycles, hosts that have run out (LOAD_TIME=5m LOAD_CYCLES=10000)
+	@contrib/need busybox
+	@VSRUN_LOAD_TIME=$(LOAD_TIME) VSRUN_LOAD_CYCLES=$(LOAD_CYCLES) go test -count=1 -timeout 0 -v $(ARGS) ./tests/load
 
 test-engines: vsrun ## real Podman, containerd and Docker, those that are installed (RUNTIME=runc compares; ENGINES=podman)
 	@RUNTIME=$${RUNTIME:-./vsrun} tests/engines/run.sh $(ENGINES)

@@ -14,6 +14,7 @@ import (
 	"github.com/vsrun/vsrun/libvserver/cgroup"
 	"github.com/vsrun/vsrun/libvserver/criu"
 	"github.com/vsrun/vsrun/libvserver/criu/proto"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/plan"
@@ -99,6 +100,7 @@ func (r *Runtime) Checkpoint(o *CheckpointOptions) error {
 	if err := p.dump(path); err != nil {
 		return fmt.Errorf("checkpoint of container %s: %w", o.ID, err)
 	}
+	_ = fault.On && fault.At(fault.Dumped)
 	if o.LeaveRunning || o.PreDump {
 		return nil
 	}
@@ -176,6 +178,7 @@ func (p *checkpoint) dump(path string) (err error) {
 			err = e
 		}
 	}()
+	_ = fault.On && fault.At(fault.CriuStarted)
 	version, err := criuVersion(s)
 	if err != nil {
 		return err

@@ -138,6 +138,11 @@ func (n *creation) build() (err error) {
 	if n.plan, err = plan.Build(n.bundle, f, &n.opt); err != nil {
 		return fmt.Errorf("config.json: %w", err)
 	}
+	if n.plan.CallerMounts {
+		if n.hooks.Below, err = mountID(n.plan.Rootfs); err != nil {
+			return fmt.Errorf("root.path: %w", err)
+		}
+	}
 	return nil
 }
 
@@ -154,9 +159,6 @@ func (n *creation) remember() {
 	n.hooks.NoNewKeyring = n.opt.NoNewKeyring
 	if h := n.bundle.Spec.Hooks; h != nil {
 		n.hooks.StartHooks, n.hooks.PostStart, n.hooks.PostStop = len(h.StartContainer) > 0, len(h.Poststart) > 0, len(h.Poststop) > 0
-	}
-	if n.plan.CallerMounts {
-		n.hooks.Below = mountID(n.plan.Rootfs)
 	}
 	for _, s := range n.plan.Stages {
 		n.hooks.Listener = n.hooks.Listener || s == plan.StageListener

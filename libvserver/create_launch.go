@@ -12,6 +12,7 @@ import (
 
 	"github.com/vsrun/vsrun/libvserver/cgroup"
 	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
@@ -21,9 +22,11 @@ import (
 
 // launch makes the container. When it fails, nothing of it is left, and poststop hooks have run (runtime.md, "Lifecycle").
 func (n *creation) launch() (err error) {
+	_ = fault.On && fault.At(fault.Checked)
 	if n.dir, err = n.r.Store.Reserve(n.o.ID); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.Reserved)
 	n.rec = n.newRecord()
 	defer func() {
 		if err != nil {
@@ -46,6 +49,7 @@ func (n *creation) launch() (err error) {
 	if err := n.save(); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.Recorded)
 	if err := n.makeUpper(); err != nil {
 		return err
 	}
@@ -53,6 +57,7 @@ func (n *creation) launch() (err error) {
 		if err := n.makeNotifyDir(); err != nil {
 			return err
 		}
+		_ = fault.On && fault.At(fault.NotifyMade)
 		if !n.wait {
 			if err := n.listenNotify(); err != nil {
 				return err
@@ -62,6 +67,7 @@ func (n *creation) launch() (err error) {
 	if err := n.cg.Create(); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.CgroupMade)
 	if !n.cg.NeedsPid() {
 		if err := n.attachNetwork(); err != nil {
 			return err
@@ -148,6 +154,7 @@ func (n *creation) start() error {
 			return err
 		}
 		defer unix.Close(o.Listener)
+		_ = fault.On && fault.At(fault.Listening)
 	}
 	if n.o.ConsoleSocket != "" {
 		if o.Console, err = console.ConnectSocket(n.o.ConsoleSocket); err != nil {
@@ -164,17 +171,20 @@ func (n *creation) start() error {
 	if n.process, err = launch.Begin(n.plan, o); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.Cloned)
 	if err := n.noteProcess(); err != nil {
 		return err
 	}
 	if err := n.process.Load(); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.Loaded)
 	if !early {
 		if err := n.cg.Set(); err != nil {
 			return err
 		}
 	}
+	_ = fault.On && fault.At(fault.Limited)
 	if n.rdt != nil {
 		if err := n.rdt.add(n.process.PID); err != nil {
 			return err
@@ -246,8 +256,11 @@ func (n *creation) undo(cause error) error {
 		if !n.hooks.PIDNS {
 			_ = n.cg.Kill()
 		}
+		_ = fault.On && fault.At(fault.UndoKilled)
 	}
-	unmountRoot(n.hooks.Below, n.plan.Rootfs)
+	if err := unmountRoot(n.hooks.Below, n.plan.Rootfs); err != nil {
+		log.Warnf("%v", err)
+	}
 	if n.rdt != nil {
 		if err := removeRdt(n.rdt.done...); err != nil {
 			log.Warnf("remove the resctrl group of the failed container: %v", err)
@@ -260,6 +273,7 @@ func (n *creation) undo(cause error) error {
 	if err := n.cg.Destroy(); err != nil {
 		log.Warnf("remove the cgroup of the failed container: %v", err)
 	}
+	_ = fault.On && fault.At(fault.UndoCgroup)
 	if err := n.releaseNetwork(&n.hooks); err != nil {
 		log.Warnf("give up the network context of the failed container: %v", err)
 	}

@@ -2,14 +2,13 @@ package libvserver
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/hooks"
 	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/plan"
 	"github.com/vsrun/vsrun/libvserver/state"
@@ -17,6 +16,7 @@ import (
 
 // stage does what the container's process waits for.
 func (n *creation) stage(e launch.Event) error {
+	_ = fault.On && fault.At(fault.StageReached)
 	answer := ""
 	var err error
 	switch e.Stage {
@@ -65,6 +65,7 @@ func (n *creation) stage(e launch.Event) error {
 	if err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.StageServed)
 	return n.process.Continue(answer)
 }
 
@@ -74,6 +75,7 @@ func (n *creation) created() error {
 	if err := n.save(); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.CreatedRecorded)
 	if n.o.PidFile != "" {
 		if err := writePidFile(n.o.PidFile, n.process.PID); err != nil {
 			return err
@@ -114,24 +116,4 @@ func (n *creation) runHooksIn(kind string, list []specs.Hook, status specs.Conta
 func (n *creation) specState(status specs.ContainerState, pid int) []byte {
 	st := n.rec.SpecState(status, pid)
 	return state.AppendSpecState(nil, &st)
-}
-
-func writePidFile(file string, pid int) error {
-	tmp := filepath.Join(filepath.Dir(file), "."+filepath.Base(file))
-	f, err := os.OpenFile(tmp, os.O_RDWR|os.O_CREATE|os.O_EXCL|os.O_SYNC, 0o666)
-	if err != nil {
-		return fmt.Errorf("--pid-file: %w", err)
-	}
-	_, err = f.WriteString(itoa(pid))
-	if e := f.Close(); err == nil {
-		err = e
-	}
-	if err == nil {
-		err = os.Rename(tmp, file)
-	}
-	if err != nil {
-		_ = os.Remove(tmp)
-		return fmt.Errorf("--pid-file: %w", err)
-	}
-	return nil
 }

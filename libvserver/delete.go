@@ -6,21 +6,20 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/state"
 )
 
 // Delete removes what a stopped container has left; with force it stops it first. The spec has no other way for a
-// container that was created and never started (runtime.md, "Delete").
+// container that was created and never started (runtime.md, "Delete"). Of a container whose record is damaged it removes
+// the directory: nothing but that is made before there is a whole record, and to look for what somebody else's damage may
+// hide by the id alone could hit anybody.
 func (r *Runtime) Delete(id string, force bool) error {
 	c, err := r.open(id)
 	if err != nil {
 		if force && errors.Is(err, state.ErrNotExist) {
 			return nil
-		}
-		var damaged *state.DamagedError
-		if force && errors.As(err, &damaged) {
-			return r.deleteDamaged(id)
 		}
 		return err
 	}
@@ -49,8 +48,12 @@ func (r *Runtime) Delete(id string, force bool) error {
 
 // destroy removes the cgroup and the state. The state goes last: a delete that is cut short can be repeated.
 func (c *container) destroy() error {
+	_ = fault.On && fault.At(fault.Killed)
 	l := loadLaunched(c.rec)
-	unmountRoot(l.Below, c.rec.Rootfs)
+	if err := unmountRoot(l.Below, c.rec.Rootfs); err != nil {
+		c.dir.Unlock()
+		return err
+	}
 	if err := removeRdt(l.RdtMon, l.RdtGroup); err != nil {
 		c.dir.Unlock()
 		return err
@@ -71,6 +74,7 @@ func (c *container) destroy() error {
 			return err
 		}
 	}
+	_ = fault.On && fault.At(fault.CgroupGone)
 	if layer != nil {
 		if err := <-layer; err != nil {
 			c.dir.Unlock()
@@ -81,14 +85,7 @@ func (c *container) destroy() error {
 		c.dir.Unlock()
 		return err
 	}
-	return c.dir.Remove(c.rec.Xid)
-}
-
-// deleteDamaged removes a container whose record can't be read: its cgroup where it would be by default, and its directory.
-func (r *Runtime) deleteDamaged(id string) error {
-	dir, err := r.Store.Lock(id, lockWait)
-	if err != nil {
-		return err
-	}
-	return dir.Remove(0)
+	err = c.dir.Remove(c.rec.Xid)
+	_ = fault.On && fault.At(fault.StateGone)
+	return err
 }

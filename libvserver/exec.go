@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/forward"
 	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
@@ -96,9 +97,11 @@ func (r *Runtime) Exec(o *ExecOptions) (status int, err error) {
 			return 255, err
 		}
 	}
+	_ = fault.On && fault.At(fault.ExecPlanned)
 	if err := e.launch(); err != nil {
 		return 255, e.blame(err)
 	}
+	_ = fault.On && fault.At(fault.ExecReady)
 	if err := e.hand(); err != nil {
 		e.end()
 		return 255, err
@@ -239,6 +242,7 @@ func (e *execution) launch() error {
 	if e.process, err = e.join(o, t); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.ExecJoined)
 	if !e.o.Detach {
 		forward.To(e.process.PIDFD)
 	}
@@ -324,6 +328,7 @@ func (e *execution) hand() error {
 func (e *execution) foreground() (int, error) {
 	forward.To(e.process.PIDFD)
 	ended, err := waitExit(e.process.PIDFD)
+	_ = fault.On && fault.At(fault.ExecEnded)
 	if err := e.relay.Close(); err != nil {
 		log.Warnf("%v", err)
 	}

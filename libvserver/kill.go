@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/state"
 )
 
@@ -35,6 +36,7 @@ func (r *Runtime) Kill(id string, sig unix.Signal, all bool) error {
 		return ErrNotRunning
 	case all:
 		_, err := c.signalAll(sig)
+		_ = fault.On && fault.At(fault.Signalled)
 		return err
 	}
 	p, err := rec.Open()
@@ -51,6 +53,7 @@ func (r *Runtime) Kill(id string, sig unix.Signal, all bool) error {
 		}
 		return fmt.Errorf("signal process %d: %w", rec.InitPid, err)
 	}
+	_ = fault.On && fault.At(fault.Signalled)
 	if sig == unix.SIGKILL && r.frozen(rec) {
 		// A frozen process of a v1 cgroup dies only when it is thawed. Asked again, as a pause may have come meanwhile.
 		if m, err := c.cgroup(); err == nil && m != nil {

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/log"
+	"github.com/vsrun/vsrun/libvserver/state"
 )
 
 // The sd_notify(3) proxy: the container's service manager protocol ends at a socket in a directory of its own, which is
@@ -99,7 +100,7 @@ func (c *container) notifyProxy() error {
 			}
 			continue
 		}
-		if unix.Kill(c.rec.InitPid, 0) != nil {
+		if !state.Alive(c.rec.InitPid, c.rec.InitStart) { // which a zombie, of a detached run, is not
 			return nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/cgroup"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/state"
 )
 
@@ -30,7 +31,9 @@ func (r *Runtime) Pause(id string) error {
 	if err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.Freezing)
 	err = m.Freeze(true)
+	_ = fault.On && fault.At(fault.Frozen)
 	// A kill takes no lock, and may thaw what this freezes. Version 1's freezer holds back a SIGKILL that came before it:
 	// such a container is not to stay, dead and frozen.
 	if killed(c.rec.InitPid) || !state.Alive(c.rec.InitPid, c.rec.InitStart) {
@@ -56,7 +59,9 @@ func (r *Runtime) Resume(id string) error {
 	if err != nil {
 		return err
 	}
-	return m.Freeze(false)
+	err = m.Freeze(false)
+	_ = fault.On && fault.At(fault.Thawed)
+	return err
 }
 
 // freezer loads the cgroup of a container that must have one.

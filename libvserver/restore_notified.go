@@ -13,6 +13,7 @@ import (
 	"github.com/vsrun/vsrun/hooks"
 	"github.com/vsrun/vsrun/libvserver/console"
 	"github.com/vsrun/vsrun/libvserver/criu"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
 )
@@ -130,6 +131,7 @@ func (s *restoration) console(fd int) error {
 
 // restored records the container, whose processes are there and about to go on.
 func (s *restoration) restored(pid int) error {
+	_ = fault.On && fault.At(fault.Restored)
 	if err := s.adopt(pid); err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/console"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/forward"
 	"github.com/vsrun/vsrun/libvserver/log"
 )
@@ -96,6 +97,7 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 		}
 	}
 	forward.To(n.process.PIDFD)
+	_ = fault.On && fault.At(fault.Foreground)
 	if n.hooks.Notify {
 		go func() { _ = n.notifyProxy() }()
 	}
@@ -110,6 +112,7 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 	if err != nil {
 		return 1, err
 	}
+	_ = fault.On && fault.At(fault.Ended)
 	if end.status() != 0 {
 		if why := n.outOfMemory(); why != "" {
 			log.Warnf("container %s: %s", n.rec.ID, why)

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/plan"
@@ -75,6 +76,7 @@ func (r *Runtime) Start(id string) error {
 	if err := c.release(&l, s); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.Started)
 	if l.PostStart {
 		if err := c.runPoststart(s); err != nil {
 			return c.failed(err, s, l.PostStop)
@@ -102,13 +104,16 @@ func (c *container) release(l *launched, s *specs.Spec) error {
 	}
 	p := launch.Attach(conn, l.Late)
 	defer p.Close()
+	_ = fault.On && fault.At(fault.Connected)
 	// The socket goes first: from now on the container is not "created" any more, whatever happens to this process.
 	if err := unix.Unlinkat(c.dir.FD(), startSocket, 0); err != nil {
 		return fmt.Errorf("remove %s: %w", startSocket, err)
 	}
+	_ = fault.On && fault.At(fault.SocketGone)
 	if err := p.Release(); err != nil {
 		return err
 	}
+	_ = fault.On && fault.At(fault.Released)
 	for {
 		e, err := p.Next()
 		if err == io.EOF {

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vsrun/vsrun/libvserver/cgroup"
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/spec"
 	"github.com/vsrun/vsrun/spec/wire"
 )
@@ -53,6 +54,7 @@ func (r *Runtime) Update(o *UpdateOptions) error {
 	if err != nil {
 		return errors.Join(err, undo())
 	}
+	_ = fault.On && fault.At(fault.Updated)
 	c.rec.Config = config
 	return c.dir.Save(c.rec)
 }

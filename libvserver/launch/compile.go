@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/host/nofile"
 	"github.com/vsrun/vsrun/libvserver/plan"
@@ -114,6 +115,9 @@ func newCompiler(steps []plan.Step, d *Descriptors) *compiler {
 func (c *compiler) plan() error {
 	for i, s := range c.Program.steps {
 		c.step = i
+		if fault.On {
+			faultAtStep(c, i)
+		}
 		if err := c.compile(s); err != nil {
 			return fmt.Errorf("%s: %s: %w", s.At(), s, err)
 		}

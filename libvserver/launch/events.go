@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
@@ -87,6 +88,9 @@ func receive(fd int) (message, int, error) {
 			return m, -1, io.EOF
 		case n != messageSize:
 			return m, -1, errors.New("a message of " + strconv.Itoa(n) + " bytes from the container's process")
+		}
+		if fault.On {
+			faulted(&m)
 		}
 		got := -1
 		if oobn > 0 {

@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
@@ -67,6 +68,9 @@ func runIn(pidfd int, ns uintptr, pidInside bool, path string, args, env []strin
 	c.restoreSignals()
 	c.call(unix.SYS_EXECVE, "", val(c.cstring(path)), val(uintptr(unsafe.Pointer(&argv[0]))), val(uintptr(unsafe.Pointer(&envp[0]))))
 
+	if fault.On {
+		faultAtInsn(p, "hook")
+	}
 	m := &machine{code: p.code, slot: make([]uintptr, p.slots), reports: uintptr(pair[1])}
 	proc := &Process{PIDFD: -1, reports: pair[0], prog: p}
 	defer proc.Close()

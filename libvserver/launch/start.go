@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
@@ -217,6 +218,9 @@ func (p *Process) compile() error {
 // publish shows the machine the program as far as it has got. The child, if there is one, waits in a system call and
 // reads all of it anew after that; what it has read from before stays alive.
 func (p *Process) publish() {
+	if fault.On {
+		faultAtInsn(p.prog, "insn")
+	}
 	m := p.m
 	if m.code != nil {
 		retired = append(retired, m.code)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/fault"
 )
 
 const (
@@ -82,7 +84,11 @@ func (s *Store) Lock(id string, wait time.Duration) (*Dir, error) {
 	}
 	// It may have been deleted while this waited.
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil || st.Nlink == 0 {
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return nil, &fs.PathError{Op: "fstat", Path: d.path, Err: err}
+	}
+	if st.Nlink == 0 {
 		unix.Close(fd)
 		return nil, fmt.Errorf("%w: %s", ErrNotExist, id)
 	}
@@ -190,6 +196,7 @@ func (d *Dir) write(data []byte) error {
 	if err := unix.Close(fd); err != nil {
 		return &fs.PathError{Op: "close", Path: d.path + "/" + name, Err: err}
 	}
+	_ = fault.On && fault.At(fault.Written)
 	if name == recordName {
 		d.saved = true
 		return nil
@@ -224,10 +231,14 @@ func (d *Dir) publish() error {
 // then, as a create that was killed may have taken one.
 func (d *Dir) Remove(xid uint32) error {
 	defer d.Unlock()
+	var err error
 	if xid != 0 {
-		d.freeXid(xid)
+		err = d.freeXid(xid)
 	} else {
-		d.freeAnyXid()
+		err = d.freeAnyXid()
+	}
+	if err != nil {
+		return fmt.Errorf("give back the context id of container %s: %w", d.id, err)
 	}
 	names, err := d.names()
 	if err != nil {
@@ -239,6 +250,7 @@ func (d *Dir) Remove(xid uint32) error {
 		}
 	}
 	_ = unix.Unlinkat(d.fd, recordName, 0)
+	_ = fault.On && fault.At(fault.Emptied)
 	switch unix.Rmdir(d.path) {
 	case nil, unix.ENOENT:
 		return nil

@@ -3,7 +3,6 @@ package state
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -40,7 +39,7 @@ func (s *Store) Load(id string) (*Record, error) {
 // patience is how many milliseconds Load waits for a record that is being made or removed.
 const patience = 5
 
-// loadAt reads a record; an error of open(2) is returned as it is.
+// loadAt reads a record; an error of open(2), fstat(2) or read(2) is returned as it is.
 func loadAt(dirfd int, path, id string) (*Record, error) {
 	fd, err := unix.Openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	for err == unix.EINTR {
@@ -62,7 +61,7 @@ func loadAt(dirfd int, path, id string) (*Record, error) {
 	for n := 0; n < len(buf); {
 		m, err := unix.Read(fd, buf[n:])
 		if err != nil && err != unix.EINTR {
-			return damaged(id, &st, &fs.PathError{Op: "read", Path: path, Err: err})
+			return nil, err // not damaged: it may be that of a container that runs
 		}
 		if m == 0 {
 			buf = buf[:n]

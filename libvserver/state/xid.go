@@ -213,36 +213,49 @@ func readlink(path string) (string, error) {
 }
 
 // freeXid gives a context id back, if it is the container's.
-func (d *Dir) freeXid(xid uint32) {
+func (d *Dir) freeXid(xid uint32) error {
 	for i := range 3 {
 		dir, _ := registryDir(i)
 		if dir == "" {
 			continue
 		}
-		link := xidLink(dir, xid)
-		if path, err := readlink(link); err == nil && path == d.path {
-			_ = unix.Unlink(link)
-			return
+		if found, err := d.freeLink(xidLink(dir, xid)); found || err != nil {
+			return err
 		}
 	}
+	return nil
+}
+
+// freeLink removes a link in a registry if it names the container.
+func (d *Dir) freeLink(link string) (found bool, err error) {
+	switch path, err := readlink(link); {
+	case err == unix.ENOENT || err == unix.ENOTDIR || err == unix.EINVAL || err == nil && path != d.path:
+		return false, nil
+	case err != nil:
+		return false, &fs.PathError{Op: "readlink", Path: link, Err: err}
+	}
+	if err := unix.Unlink(link); err != nil && err != unix.ENOENT {
+		return true, &fs.PathError{Op: "unlink", Path: link, Err: err}
+	}
+	return true, nil
 }
 
 // freeAnyXid gives back what the container has taken, by looking through the registries.
-func (d *Dir) freeAnyXid() {
+func (d *Dir) freeAnyXid() error {
 	for i := range 3 {
 		dir, _ := registryDir(i)
 		if dir == "" {
 			continue
 		}
 		links, err := os.ReadDir(dir)
-		if err != nil {
-			continue
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
+			return err
 		}
 		for _, l := range links {
-			link := dir + "/" + l.Name()
-			if path, err := readlink(link); err == nil && path == d.path {
-				_ = unix.Unlink(link)
+			if _, err := d.freeLink(dir + "/" + l.Name()); err != nil {
+				return err
 			}
 		}
 	}
+	return nil
 }

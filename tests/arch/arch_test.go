@@ -72,7 +72,7 @@ var layers = [][]string{
 	{"libvserver"},
 	{"libvserver/launch", "libvserver/doctor"},
 	{"libvserver/plan", "libvserver/state", "libvserver/cgroup", "libvserver/seccomp", "libvserver/console", "libvserver/criu", "libvserver/netcontext", "libvserver/unify", "hooks"},
-	{"libvserver/host", "libvserver/log", "libvserver/helper", "libvserver/bpf"},
+	{"libvserver/host", "libvserver/log", "libvserver/helper", "libvserver/bpf", "libvserver/fault"},
 	{"spec"},
 	{"spec/wire"},
 }

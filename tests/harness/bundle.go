@@ -54,7 +54,7 @@ func MakeRootfs(dir, probe string) error {
 	if err := os.Chmod(filepath.Join(dir, "tmp"), os.ModeSticky|0o777); err != nil {
 		return err
 	}
-	if err := copyFile(busybox, filepath.Join(dir, "bin/busybox")); err != nil {
+	if err := CopyFile(busybox, filepath.Join(dir, "bin/busybox")); err != nil {
 		return err
 	}
 	for _, a := range applets {
@@ -72,12 +72,13 @@ func MakeRootfs(dir, probe string) error {
 		}
 	}
 	if probe != "" {
-		return copyFile(probe, filepath.Join(dir, "bin/probe"))
+		return CopyFile(probe, filepath.Join(dir, "bin/probe"))
 	}
 	return nil
 }
 
-func copyFile(from, to string) error {
+// CopyFile copies a program.
+func CopyFile(from, to string) error {
 	in, err := os.Open(from)
 	if err != nil {
 		return err

@@ -11,7 +11,7 @@ import (
 // directory, as in a test machine without Go, the program of dst's name is taken from there.
 func BuildProgram(dst, pkg string) error {
 	if dir := os.Getenv("VSRUN_TEST_BIN"); dir != "" {
-		return copyFile(filepath.Join(dir, filepath.Base(dst)), dst)
+		return CopyFile(filepath.Join(dir, filepath.Base(dst)), dst)
 	}
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", dst, pkg)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -208,4 +209,12 @@ func Poll(timeout time.Duration, f func() bool) bool {
 		}
 		time.Sleep(wait)
 	}
+}
+
+// EnvInt is a number in the environment, def if there is none.
+func EnvInt(name string, def int) int {
+	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
+		return n
+	}
+	return def
 }

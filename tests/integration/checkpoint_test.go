@@ -473,9 +473,9 @@ func TestCheckpointKilled(t *testing.T) {
 	needCriu(t)
 	needRuntime(t, "runc") // which leaves its mount of the root filesystem
 	c := newCounter(t)
-	rounds := envInt("VSRUN_TEST_CRIU_KILLS", 16)
+	rounds := harness.EnvInt("VSRUN_TEST_CRIU_KILLS", 16)
 	seed := uint64(time.Now().UnixNano())
-	if s := envInt("VSRUN_TEST_SEED", 0); s != 0 {
+	if s := harness.EnvInt("VSRUN_TEST_SEED", 0); s != 0 {
 		seed = uint64(s)
 	}
 	t.Logf("VSRUN_TEST_SEED=%d", seed)

@@ -18,7 +18,7 @@ import (
 func TestExecMany(t *testing.T) {
 	p := newPlace(t, "args:/bin/sleep 1000")
 	p.must("run", "-d", "-b", p.bundle(), p.tag)
-	n := envInt("VSRUN_TEST_EXECS", map[bool]int{true: 200, false: 60}[rt.Name == "vsrun"])
+	n := harness.EnvInt("VSRUN_TEST_EXECS", map[bool]int{true: 200, false: 60}[rt.Name == "vsrun"])
 	var wg sync.WaitGroup
 	begin := time.Now()
 	for i := range n {
@@ -41,13 +41,13 @@ func TestExecMany(t *testing.T) {
 func TestExecRaces(t *testing.T) {
 	p := newPlace(t, "args:/bin/sleep 1000", "linux.cgroupsPath=/"+"exec-races")
 	seed := uint64(time.Now().UnixNano())
-	if s := envInt("VSRUN_TEST_SEED", 0); s != 0 {
+	if s := harness.EnvInt("VSRUN_TEST_SEED", 0); s != 0 {
 		seed = uint64(s)
 	}
 	t.Logf("VSRUN_TEST_SEED=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	const crowd = 6
-	rounds := envInt("VSRUN_TEST_EXEC_RACES", 30)
+	rounds := harness.EnvInt("VSRUN_TEST_EXEC_RACES", 30)
 	seen := map[string]int{}
 	for round := range rounds {
 		id := p.tag + "." + strconv.Itoa(round)

@@ -132,14 +132,14 @@ func TestCreateRace(t *testing.T) {
 // doing, the next list, state and delete --force work, and nothing is left.
 func TestKilledAtAnyMoment(t *testing.T) {
 	p := newPlace(t, "args:/bin/probe trap")
-	p.killedAtAnyMoment(envInt("VSRUN_TEST_KILLS", 100), func() []string { return nil })
+	p.killedAtAnyMoment(harness.EnvInt("VSRUN_TEST_KILLS", 100), func() []string { return nil })
 }
 
 // killedAtAnyMoment kills the runtime; left tells what else than harness.Leaks finds is left of a container.
 func (p *place) killedAtAnyMoment(rounds int, leftover func() []string) {
 	t := p.t
 	seed := uint64(time.Now().UnixNano())
-	if s := envInt("VSRUN_TEST_SEED", 0); s != 0 {
+	if s := harness.EnvInt("VSRUN_TEST_SEED", 0); s != 0 {
 		seed = uint64(s)
 	}
 	t.Logf("VSRUN_TEST_SEED=%d", seed)
@@ -227,7 +227,7 @@ func (p *place) killedAtAnyMoment(rounds int, leftover func() []string) {
 // system's tables nor in time.
 func TestCycles(t *testing.T) {
 	p := newPlace(t, "args:/bin/true")
-	n := envInt("VSRUN_TEST_CYCLES", map[bool]int{true: 500, false: 150}[rt.Name == "vsrun"])
+	n := harness.EnvInt("VSRUN_TEST_CYCLES", map[bool]int{true: 500, false: 150}[rt.Name == "vsrun"])
 	if testing.Short() {
 		n = 100
 	}
@@ -291,11 +291,4 @@ func countFDs(t *testing.T) int {
 		t.Fatal(err)
 	}
 	return len(entries)
-}
-
-func envInt(name string, def int) int {
-	if n, err := strconv.Atoi(os.Getenv(name)); err == nil {
-		return n
-	}
-	return def
 }

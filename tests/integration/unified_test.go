@@ -47,7 +47,7 @@ func TestUnifiedKilled(t *testing.T) {
 	rootfs := filepath.Join(p.bundle(), "rootfs")
 	before := snapshot(t, rootfs)
 	store := p.unified()
-	p.killedAtAnyMoment(envInt("VSRUN_TEST_KILLS", 60), func() []string { return uppers(store) })
+	p.killedAtAnyMoment(harness.EnvInt("VSRUN_TEST_KILLS", 60), func() []string { return uppers(store) })
 	p.must("store", "--store", store, "verify")
 	p.must("ununify", rootfs)
 	if after := snapshot(t, rootfs); after != before {

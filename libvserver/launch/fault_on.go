@@ -1,0 +1,63 @@
+//go:build faults
+
+package launch
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/fault"
+)
+
+// kindFault: whoever reads this message kills itself.
+const kindFault = 15
+
+// faultAtStep has what is ordered happen before step i of the plan.
+func faultAtStep(c *compiler, i int) {
+	s := c.Program.steps[i]
+	a, ok := fault.Reach("step", strconv.Itoa(i), s.String())
+	switch {
+	case !ok:
+	case a.Kill:
+		c.emit(opTell, "fault", val(kindFault), val(0))
+	case a.Die:
+		c.call(unix.SYS_EXIT_GROUP, "fault", val(fault.DieStatus))
+	default:
+		c.fail(a.Errno, "fault")
+	}
+}
+
+// faultState is a part of Program.
+type faultState struct{ faults int }
+
+var hookPrograms atomic.Int32
+
+// faultAtInsn has an instruction fail. A program is shown to it as often as it has grown.
+func faultAtInsn(p *Program, kind string) {
+	prefix := ""
+	if kind == "hook" { // each has a program of its own
+		prefix = strconv.Itoa(int(hookPrograms.Add(1))) + "."
+	}
+	for ; p.faults < len(p.code); p.faults++ {
+		in := &p.code[p.faults]
+		if in.op != opCall && in.op != opAwait && in.op != opReady {
+			continue
+		}
+		a, ok := fault.Reach(kind, prefix+strconv.Itoa(p.faults), callName(in)+" "+p.what[p.faults])
+		switch {
+		case !ok:
+		case a.Die:
+			in.op, in.nr, in.arg[0], in.slots, in.rules = opCall, unix.SYS_EXIT_GROUP, fault.DieStatus, 0, 0
+		case a.Errno != 0:
+			in.op, in.arg[0], in.slots = opFail, uintptr(a.Errno), 0
+		}
+	}
+}
+
+func faulted(m *message) {
+	if m.Kind == kindFault {
+		fault.Die()
+	}
+}

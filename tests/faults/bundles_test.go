@@ -1,0 +1,86 @@
+package faults
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// fixture is a bundle to be tried. Each is about other steps.
+type fixture struct {
+	name  string
+	edits func(s *scene) []string
+	flags []string // of create and run
+	tty   bool     // with --console-socket
+	env   []string
+	need  func() string // why it can't be here, "" if it can
+}
+
+// ownDevice is in every bundle: its device filter is like no other's on this machine.
+const ownDevice = `linux.resources.devices+={"allow":true,"type":"c","major":511,"minor":4711,"access":"r"}`
+
+func edits(list ...string) func(*scene) []string {
+	return func(*scene) []string { return list }
+}
+
+var fixtures = []fixture{
+	{name: "plain", edits: edits(), flags: []string{"--pid-file", "PIDFILE"}},
+	{name: "mounts", edits: func(s *scene) []string {
+		dir := filepath.Join(s.dir, "source")
+		for _, d := range []string{"sub", "ro"} {
+			_ = os.MkdirAll(filepath.Join(dir, d), 0o755)
+		}
+		_ = os.WriteFile(filepath.Join(dir, "file"), []byte("text\n"), 0o644)
+		return []string{
+			`mounts+={"destination":"/scratch","type":"tmpfs","source":"tmpfs","options":["mode=0711","size=4m"]}`,
+			`mounts+={"destination":"/etc","type":"tmpfs","source":"tmpfs","options":["tmpcopyup"]}`,
+			fmt.Sprintf(`mounts+={"destination":"/file","type":"bind","source":"%s/file","options":["bind","ro"]}`, dir),
+			fmt.Sprintf(`mounts+={"destination":"/data","type":"bind","source":"%s","options":["rbind","rro","rslave"]}`, dir),
+			fmt.Sprintf(`mounts+={"destination":"/ids","type":"bind","source":"%s","options":["bind","idmap"],"uidMappings":[{"containerID":0,"hostID":1000,"size":10}],"gidMappings":[{"containerID":0,"hostID":1000,"size":10}]}`, dir),
+			`linux.devices=[{"path":"/dev/more","type":"c","major":1,"minor":5,"fileMode":438},{"path":"/dev/fifo","type":"p"}]`,
+			`linux.sysctl={"net.ipv4.ip_forward":"1","kernel.shmmax":"1048576"}`, "domainname=example.org",
+			`linux.namespaces+={"type":"time"}`, `linux.timeOffsets={"boottime":{"secs":1000},"monotonic":{"secs":1000}}`,
+			"linux.rootfsPropagation=private", `linux.personality={"domain":"LINUX"}`, "process.oomScoreAdj=500", "process.cwd=/scratch",
+			`process.rlimits+={"type":"RLIMIT_CORE","hard":0,"soft":0}`, `process.ioPriority={"class":"IOPRIO_CLASS_BE","priority":5}`,
+			`process.scheduler={"policy":"SCHED_BATCH","nice":3}`, `process.user={"uid":1000,"gid":1000,"additionalGids":[5,6]}`,
+		}
+	}},
+	{name: "userns", edits: edits(`linux.namespaces+={"type":"user"}`,
+		`linux.uidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`,
+		`linux.gidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`)},
+	{name: "terminal", edits: edits("process.terminal=true", `process.consoleSize={"height":20,"width":70}`), tty: true},
+	{name: "hooks", edits: edits(`hooks={"prestart":[{"path":"/bin/true"}],"createRuntime":[{"path":"/bin/true","timeout":5}],` +
+		`"createContainer":[{"path":"/bin/true"}],"startContainer":[{"path":"/bin/true"}],"poststart":[{"path":"/bin/true"}],"poststop":[{"path":"/bin/true"}]}`)},
+	{name: "joined", edits: func(s *scene) []string {
+		return []string{
+			fmt.Sprintf("linux.namespaces[type=network].path=/proc/%d/ns/net", s.pid),
+			fmt.Sprintf("linux.namespaces[type=ipc].path=/proc/%d/ns/ipc", s.pid),
+			fmt.Sprintf("linux.namespaces[type=uts].path=/proc/%d/ns/uts", s.pid), "-hostname",
+			fmt.Sprintf("linux.namespaces[type=pid].path=/proc/%d/ns/pid", s.pid),
+			fmt.Sprintf(`linux.namespaces+={"type":"time","path":"/proc/%d/ns/time"}`, s.pid),
+		}
+	}},
+	{name: "limits", edits: edits(`linux.resources={"pids":{"limit":50},"memory":{"limit":67108864},"cpu":{"shares":512,"quota":50000,"period":100000},` +
+		`"devices":[{"allow":false,"access":"rwm"},{"allow":true,"type":"c","major":511,"minor":4712,"access":"rw"}]}`),
+		need: needV1("memory", "pids", "cpu")},
+	{name: "seccomp", edits: edits(`linux.seccomp={"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["sync"],"action":"SCMP_ACT_ERRNO"}]}`,
+		"process.noNewPrivileges=false")},
+	{name: "host", edits: edits("linux.namespaces="+`[{"type":"mount"}]`, "-hostname")},
+	{name: "nomounts", edits: edits("linux.namespaces="+`[{"type":"pid"},{"type":"ipc"},{"type":"uts"}]`, "mounts="+`[{"destination":"/dev","type":"tmpfs","source":"tmpfs"}]`,
+		"linux.maskedPaths=[]", "linux.readonlyPaths=[]", "root.readonly=false")},
+	{name: "notify", edits: edits("sh:probe notify READY=1; exec sleep 100000"), env: []string{"NOTIFY_SOCKET=@" + notifyName}},
+	{name: "context", edits: edits(`annotations."org.linux-vserver.context.xid"="1234"`)},
+	{name: "nopivot", edits: edits(), flags: []string{"--no-pivot", "--no-new-keyring"}},
+}
+
+// needV1 is for limits: on version 2 their controllers have to be on.
+func needV1(controllers ...string) func() string {
+	return func() string {
+		for _, c := range controllers {
+			if !v1[c] && !v2[c] {
+				return "needs cgroup controller " + c
+			}
+		}
+		return ""
+	}
+}

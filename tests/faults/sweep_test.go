@@ -1,0 +1,389 @@
+package faults
+
+import (
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/fault"
+	"github.com/vsrun/vsrun/tests/harness"
+)
+
+var v1, v2 = harness.Controllers("v1"), harness.Controllers("v2")
+
+// operation is a command that is stopped.
+type operation struct {
+	name   string
+	before [][]string // commands that come first, undisturbed
+	args   []string
+	after  []string // a command that follows if it has succeeded: the steps that create has compiled for start
+	// stays: what fails leaves the container as it was, so it is used again.
+	stays bool
+	only  string // the one fixture to try it with, "" for all
+	need  func() string
+}
+
+const (
+	idWord     = "ID"
+	bundleWord = "BUNDLE"
+)
+
+var (
+	create = []string{"create", "-b", bundleWord, idWord}
+	runIt  = []string{"run", "-d", "-b", bundleWord, idWord}
+	start  = []string{"start", idWord}
+)
+
+func operations() []operation {
+	return []operation{
+		{name: "create", args: create, after: start},
+		{name: "start", before: [][]string{create}, args: start},
+		{name: "run", args: runIt},
+		{name: "exec", before: [][]string{runIt}, args: []string{"exec", idWord, "/bin/true"}, stays: true},
+		{name: "execdetached", before: [][]string{runIt}, args: []string{"exec", "-d", "--pid-file", "PIDFILE", idWord, "/bin/true"}, stays: true, only: "plain"},
+		{name: "delete", before: [][]string{runIt, {"kill", idWord, "KILL"}}, args: []string{"delete", idWord}},
+		{name: "deleteforce", before: [][]string{runIt}, args: []string{"delete", "--force", idWord}},
+		{name: "deletecreated", before: [][]string{create}, args: []string{"delete", "--force", idWord}, only: "plain"},
+		{name: "kill", before: [][]string{runIt}, args: []string{"kill", idWord, "KILL"}, only: "plain"},
+		{name: "killall", before: [][]string{runIt}, args: []string{"kill", "--all", idWord, "KILL"}, only: "host"},
+		{name: "pause", before: [][]string{runIt}, args: []string{"pause", idWord}, only: "plain"},
+		{name: "resume", before: [][]string{runIt, {"pause", idWord}}, args: []string{"resume", idWord}, only: "plain"},
+		{name: "deletepaused", before: [][]string{runIt, {"pause", idWord}}, args: []string{"delete", "--force", idWord}, only: "plain"},
+		{name: "update", before: [][]string{runIt}, args: []string{"update", "--pids-limit", "20", "--memory", "50000000", idWord}, only: "limits"},
+	}
+}
+
+// place is where something happens, and what.
+type place struct {
+	order  string     // for the build with faults: KIND:NAME#N=ACTION
+	inject *injection // a system call of the runtime's own
+	note   string
+}
+
+func (p place) String() string {
+	if p.inject != nil {
+		return p.inject.String()
+	}
+	return strings.TrimSpace(p.order + " " + p.note)
+}
+
+func TestFaults(t *testing.T) {
+	s := newScene(t)
+	reached := map[string]bool{}
+	tried := map[string]int{}
+	for i := range fixtures {
+		f := &fixtures[i]
+		if f.need != nil {
+			if why := f.need(); why != "" {
+				t.Run(f.name, func(t *testing.T) { t.Skip(why) })
+				continue
+			}
+		}
+		t.Run(f.name, func(t *testing.T) {
+			s.t = t
+			s.prepare(f)
+			for _, op := range operations() {
+				if op.only != "" && op.only != f.name {
+					continue
+				}
+				t.Run(op.name, func(t *testing.T) {
+					s.t = t
+					w := &sweep{scene: s, f: f, op: &op, reached: reached, tried: tried}
+					w.run()
+				})
+			}
+			s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
+		})
+	}
+	s.t = t
+	fmt.Printf("note: tried: %v\n", tried)
+	for _, p := range fault.All() {
+		if !reached[p] && os.Getenv("VSRUN_TEST_FAULTS") == "all" {
+			t.Errorf("no operation has passed the point %q", p)
+		}
+	}
+}
+
+// prepare makes a fixture's bundle, and runs it once: mount points are made in
+// a rootfs, and caches filled.
+func (s *scene) prepare(f *fixture) {
+	s.t.Helper()
+	s.bundle(f.name, f.edits(s)...)
+	s.env = append(s.env, f.env...)
+	w := &sweep{scene: s, f: f}
+	s.try("delete", "--force", s.id) // should the one before have come to grief
+	for _, args := range [][]string{create, start, {"exec", idWord, "/bin/true"}, {"delete", "--force", idWord}} {
+		s.must(w.args(args)...)
+		if args[0] == "create" {
+			s.filters = harness.DeviceFilters(s.id)
+		}
+	}
+	s.terminals.hangUp()
+	s.before = s.world()
+}
+
+// sweep is an operation on a fixture, stopped at one place after the other.
+type sweep struct {
+	*scene
+	f       *fixture
+	op      *operation
+	reached map[string]bool
+	tried   map[string]int
+	ready   bool     // the container of an operation that stays is there
+	during  []string // the world with it
+	held    report   // what it was
+}
+
+// args fills in the words that stand for this fixture's.
+func (w *sweep) args(list []string) []string {
+	var args []string
+	for i, a := range list {
+		switch a {
+		case idWord:
+			a = w.id
+		case bundleWord:
+			a = filepath.Join(w.dir, w.f.name)
+		case "PIDFILE":
+			a = filepath.Join(w.dir, "pid")
+		}
+		args = append(args, a)
+		if i == 0 && (a == "create" || a == "run") {
+			for _, f := range w.f.flags {
+				if f == "PIDFILE" {
+					f = filepath.Join(w.dir, "pid")
+				}
+				args = append(args, f)
+			}
+			if w.f.tty {
+				args = append(args, "--console-socket", w.terminals.path)
+			}
+		}
+	}
+	return args
+}
+
+func (w *sweep) run() {
+	most, few := 1, false
+	switch v := os.Getenv("VSRUN_TEST_FAULTS"); v {
+	case "":
+		few = w.f.name != "plain"
+	case "all":
+		most = -1
+	default:
+		var err error
+		if most, err = strconv.Atoi(v); err != nil {
+			w.t.Fatalf("VSRUN_TEST_FAULTS: %v", err)
+		}
+	}
+	w.try1("delete", "--force", w.id) // should the one before have come to grief
+	rng := rand.New(rand.NewPCG(seed, uint64(len(w.f.name)*1000+len(w.op.name))))
+	kinds := w.places()
+	if only := os.Getenv("VSRUN_TEST_PLACE"); only != "" {
+		kinds, most = map[string][]place{"chosen": {{order: only}}}, -1
+	}
+	if few {
+		kinds = anyOf(kinds, 4, rng)
+	}
+	for kind, places := range kinds {
+		if most >= 0 {
+			rng.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
+			places = places[:min(most, len(places))]
+		}
+		for _, p := range places {
+			w.try(p)
+			w.tried[kind]++
+		}
+	}
+	w.scene.gone(w.op.name + " at last")
+}
+
+// anyOf leaves n places of all.
+func anyOf(kinds map[string][]place, n int, rng *rand.Rand) map[string][]place {
+	left := map[string][]place{}
+	names := slices.Sorted(maps.Keys(kinds))
+	for range n {
+		kind := names[rng.IntN(len(names))]
+		left[kind] = []place{kinds[kind][rng.IntN(len(kinds[kind]))]}
+	}
+	return left
+}
+
+// Errnos that are tried: what a full disk, a full table and a broken device say.
+var errnos = []unix.Errno{unix.EIO, unix.ENOSPC, unix.ENOMEM, unix.EMFILE, unix.EACCES}
+
+// places asks the runtime, and the kernel, where it can be stopped.
+func (w *sweep) places() map[string][]place {
+	w.t.Helper()
+	all := map[string][]place{}
+	w.setUp()
+	_ = os.Remove(w.trace)
+	c := w.scene.call(w.args(w.op.args)...)
+	c.Env = append(slices.Clone(c.Env), fault.Trace+"="+w.trace)
+	if res, err := rt.Run(c); err != nil || res.Code != 0 {
+		w.t.Fatalf("%s: exit code %d, %v: %s", w.op.name, res.Code, err, res.Stderr)
+	}
+	text, err := os.ReadFile(w.trace)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	n := 0
+	for line := range strings.Lines(string(text)) {
+		where, note, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		kind, name, _ := strings.Cut(where, ":")
+		errno := errnos[n%len(errnos)]
+		n++
+		add := func(kind, action string) {
+			all[kind] = append(all[kind], place{order: where + "=" + action, note: note})
+		}
+		switch kind {
+		case "point":
+			point, _, _ := strings.Cut(name, "#")
+			w.reached[point] = true
+			add("point kill", "kill")
+		case "step":
+			add("step kill", "kill")
+			add("step die", "die")
+			add("step errno", strconv.Itoa(int(errno)))
+		case "insn", "hook":
+			add("insn errno", strconv.Itoa(int(errno)))
+			add("insn die", "die")
+		}
+	}
+	if len(all["point kill"]) == 0 {
+		w.t.Errorf("%s passes no point", w.op.name)
+	}
+	w.tearDown()
+	if !canTrace {
+		return all
+	}
+	w.setUp()
+	var tr tracer
+	if res, err := tr.run(w.scene.call(w.args(w.op.args)...)); err != nil || res.Code != 0 {
+		w.t.Fatalf("%s, traced: exit code %d, %v: %s", w.op.name, res.Code, err, res.Stderr)
+	}
+	for _, at := range tr.calls {
+		errno := errnos[n%len(errnos)]
+		n++
+		all["call kill"] = append(all["call kill"], place{inject: &injection{at: at}})
+		if at.nr == unix.SYS_CLOSE {
+			continue // it never fails to close
+		}
+		all["call errno"] = append(all["call errno"], place{inject: &injection{at: at, errno: errno}})
+	}
+	w.tearDown()
+	return all
+}
+
+// setUp does what comes before the operation.
+func (w *sweep) setUp() {
+	w.t.Helper()
+	if w.op.stays && w.ready {
+		return
+	}
+	for _, args := range w.op.before {
+		w.must(w.args(args)...)
+		if args[0] == "kill" && !harness.Poll(10*time.Second, func() bool { return w.state(w.id).Status == "stopped" }) {
+			w.t.Fatal("killed, and not stopped")
+		}
+	}
+	if w.op.stays {
+		for w.during = nil; w.during == nil || len(harness.Changes(w.during, w.world())) > 0; time.Sleep(20 * time.Millisecond) {
+			w.during = w.world() // its program may still be about to begin
+		}
+		w.ready, w.held = true, w.state(w.id)
+	}
+}
+
+func (w *sweep) tearDown() {
+	w.t.Helper()
+	if !w.op.stays {
+		w.scene.gone(w.op.name)
+	}
+}
+
+// try stops the operation once, and looks at what is left.
+func (w *sweep) try(p place) {
+	w.t.Helper()
+	failed := w.t.Failed()
+	w.setUp()
+	where := fmt.Sprintf("%s %s at %s", w.f.name, w.op.name, p)
+	begin := time.Now()
+	defer func() {
+		if d := time.Since(begin); d > 3*time.Second {
+			fmt.Printf("note: %s took %v\n", where, d.Round(time.Millisecond))
+		}
+	}()
+	res := w.stopped(p, w.op.args)
+	if res.Code == 0 && w.op.after != nil {
+		where += ", then " + w.op.after[0]
+		res = w.stopped(p, w.op.after)
+	}
+	killed := res.Code == 128+int(unix.SIGKILL)
+	// What dies when its program is next has run, as far as the caller knows.
+	died := res.Code == fault.DieStatus && strings.HasSuffix(p.order, "=die") && w.op.name == "exec"
+	if res.Code != 0 && !killed && !died {
+		w.sane(where, res)
+	}
+	st := w.state(w.id)
+	w.unharmed(where)
+	switch {
+	case w.op.stays:
+		if st != w.held {
+			w.t.Errorf("%s: the container is %v, and was %v", where, st, w.held)
+		}
+		if diff := w.settle(w.during); len(diff) > 0 {
+			w.t.Errorf("%s:\n\t%s", where, strings.Join(diff, "\n\t"))
+		}
+		if res := w.try1("exec", w.id, "/bin/true"); res.Code != 0 {
+			w.t.Errorf("%s: exec afterwards: exit code %d: %s", where, res.Code, res.Stderr)
+		}
+		if w.t.Failed() && !failed {
+			w.ready = false
+			w.scene.gone(where)
+		}
+	case res.Code != 0 && !killed && w.op.before == nil:
+		// What has failed by itself clears up by itself.
+		if st.ID != "" && w.op.after == nil {
+			w.t.Errorf("%s: the container is left, %s", where, st.Status)
+		}
+		w.scene.gone(where)
+	default:
+		w.scene.gone(where)
+	}
+	if w.t.Failed() && !failed {
+		w.failures()
+	}
+}
+
+// try1 is scene.try under a name that sweep has not taken.
+func (w *sweep) try1(args ...string) harness.Result {
+	w.t.Helper()
+	return w.scene.try(args...)
+}
+
+// stopped runs a command with the fault.
+func (w *sweep) stopped(p place, args []string) harness.Result {
+	w.t.Helper()
+	c := w.scene.call(w.args(args)...)
+	var res harness.Result
+	var err error
+	if p.inject != nil {
+		res, err = (&tracer{inject: p.inject}).run(c)
+	} else {
+		c.Env = append(slices.Clone(c.Env), fault.Orders+"="+p.order)
+		res, err = rt.Run(c)
+	}
+	if err != nil {
+		w.t.Errorf("%s at %s: %v", args[0], p, err)
+	}
+	return res
+}

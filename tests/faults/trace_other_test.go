@@ -1,0 +1,33 @@
+//go:build !amd64
+
+package faults
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/tests/harness"
+)
+
+const canTrace = false
+
+type syscallAt struct{ nr, n int }
+
+func (syscallAt) String() string { return "" }
+
+type injection struct {
+	at    syscallAt
+	errno unix.Errno
+}
+
+func (injection) String() string { return "" }
+
+type tracer struct {
+	inject *injection
+	calls  []syscallAt
+}
+
+func (*tracer) run(harness.Call) (harness.Result, error) {
+	return harness.Result{}, errors.New("not on this architecture")
+}
