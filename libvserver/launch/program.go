@@ -29,6 +29,7 @@ func (s slot) arg() arg { return arg{v: uintptr(s), slot: true} }
 
 // Program is a compiled plan. It owns every byte that the child will read.
 type Program struct {
+	//lint:ignore U1000 of the build with faults
 	faultState
 	code   []insn
 	what   []string // per instruction: what an error message says it did, "" for the name of the call alone

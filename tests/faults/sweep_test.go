@@ -29,7 +29,6 @@ type operation struct {
 	// stays: what fails leaves the container as it was, so it is used again.
 	stays bool
 	only  string // the one fixture to try it with, "" for all
-	need  func() string
 }
 
 const (
