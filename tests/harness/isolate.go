@@ -144,7 +144,7 @@ func BuildFaults(dir string) (string, error) {
 	}
 	out := filepath.Join(dir, "vsrun")
 	cmd := exec.Command("go", "build", "-trimpath", "-tags", "netgo,osusergo,faults",
-		"-ldflags", "-s -w -X main.version=faults -E github.com/vsrun/vsrun/libvserver/guard.entry", "-o", out, ".")
+		"-gcflags=github.com/vsrun/vsrun/...=-l", "-ldflags", "-s -w -X main.version=faults -E github.com/vsrun/vsrun/libvserver/guard.entry", "-o", out, ".")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
