@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -16,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
 
@@ -59,10 +61,12 @@ func manifest(t testing.TB, root string) []string {
 		if kind != unix.S_IFDIR {
 			line += fmt.Sprintf(" size %d rdev %d", st.Size, st.Rdev)
 			if st.Nlink > 1 {
+				// The store's own names don't count, so the first one here shows none.
 				if first[st.Ino] == "" {
 					first[st.Ino] = rel
+				} else {
+					line += fmt.Sprintf(" link=%q;", first[st.Ino])
 				}
-				line += " link " + first[st.Ino]
 			}
 		}
 		buf := make([]byte, 1<<16)
@@ -224,4 +228,29 @@ func unified(t testing.TB, path string) *tree.Tree {
 		t.Fatalf("%s is no unified tree", path)
 	}
 	return tr
+}
+
+// mountTreeOrSkip skips where overlays with data-only layers can't be had.
+func mountTreeOrSkip(t testing.TB, dir string) {
+	t.Helper()
+	if err := host.TryOverlayDataOnly(dir); err != nil {
+		t.Skip("needs overlayfs with data-only layers (Linux 6.5): ", err)
+	}
+}
+
+var linkPart = regexp.MustCompile(` link="(\\.|[^"\\])*";`)
+
+// looseLine takes from a manifest's line which name a hard link's first is, and a directory's time.
+func looseLine(line string) string {
+	line = linkPart.ReplaceAllString(line, "")
+	if strings.Contains(line, " mode 4") { // a directory
+		if i := strings.Index(line, " mtime "); i >= 0 {
+			rest := line[i+len(" mtime "):]
+			if j := strings.IndexByte(rest, ' '); j >= 0 {
+				return line[:i] + rest[j:]
+			}
+			return line[:i]
+		}
+	}
+	return line
 }
