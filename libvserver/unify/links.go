@@ -221,6 +221,9 @@ func (j *job) linkObject(c *content, name string) error {
 		return fmt.Errorf("open %s: %w", f.in.whole(f.path), err)
 	}
 	defer unix.Close(fd)
+	if err := flushData(fd); err != nil {
+		return fmt.Errorf("write %s to disk: %w", f.in.whole(f.path), err)
+	}
 	if err := linkInto(fd, j.Store.links, name); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("link %s into the store: %w", f.in.whole(f.path), err)
 	}

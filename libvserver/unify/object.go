@@ -113,6 +113,9 @@ func equalFiles(a, b int) (bool, error) {
 // it leaves; else a copy, which shares its blocks where the filesystem can.
 func (r *run) put(fd int, f *file, dirfd int, name string) error {
 	if f.names == f.st.nlink {
+		if err := flushData(fd); err != nil {
+			return fmt.Errorf("write to disk: %w", err)
+		}
 		err := linkInto(fd, dirfd, name)
 		if err != unix.EMLINK && err != unix.EXDEV && err != unix.EPERM {
 			return err
@@ -149,7 +152,11 @@ func (r *run) copy(fd int, size uint64) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	if err := copyContent(fd, temp, size); err != nil {
+	err = copyContent(fd, temp, size)
+	if err == nil {
+		err = flushData(temp)
+	}
+	if err != nil {
 		unix.Close(temp)
 		return -1, err
 	}

@@ -60,7 +60,7 @@ func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (cha
 			return nil, fmt.Errorf("metadata tree %s: %w", metas[im].digest, err)
 		}
 	}
-	if err := j.sync(); err != nil {
+	if err := j.barrier(); err != nil {
 		return nil, err
 	}
 	changed = map[*target]error{}
