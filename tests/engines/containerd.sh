@@ -93,15 +93,15 @@ check 'container rm' 0 '' c container rm l
 check 'rm -f' 0 '' sh -c "run -d $i f sleep 1000 && c task rm -f f 2>/dev/null; c container rm f"
 check 'nothing is left' 0 '!.' sh -c 'c task ls -q; c container ls -q'
 
-if ! command -v go >/dev/null; then
+if ! command -v go >/dev/null && [ ! -x "${VSRUN_TEST_BIN:-}/cri" ]; then
 	skip cri "needs Go"
 elif [ ! -x /usr/lib/cni/bridge ] || [ ! -x /usr/lib/cni/host-local ]; then
 	skip cri "needs the CNI plugins (containernetworking-plugins)"
-elif ! (cd "$here/cri" && go build -o "$dir/cri" .); then
+elif ! { [ -x "${VSRUN_TEST_BIN:-}/cri" ] && cp "$VSRUN_TEST_BIN/cri" "$dir/cri"; } && ! (cd "$here/cri" && go build -o "$dir/cri" .); then
 	bad cri "the client cannot be built"
 else
 	ctr -a "$dir/sock" -n k8s.io image import "$dir/image.tar" >/dev/null
-	timeout 240 "$dir/cri" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "/$cgroup" >"$dir/cri.out" 2>&1 ||
+	timeout $((240 * PATIENCE)) "$dir/cri" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "/$cgroup" >"$dir/cri.out" 2>&1 ||
 		grep -q FAIL "$dir/cri.out" || echo "FAIL the client: $(tail -1 "$dir/cri.out")" >>"$dir/cri.out"
 	sed "s,^\(ok\|FAIL\) ,\1 $engine/cri/," "$dir/cri.out"
 	passed=$((passed + $(grep -c '^ok' "$dir/cri.out"))) failed=$((failed + $(grep -c '^FAIL' "$dir/cri.out")))

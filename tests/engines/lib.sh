@@ -4,12 +4,14 @@ here=$(cd "$(dirname "$0")" && pwd)
 RUNTIME=${RUNTIME:-$here/../../vsrun}
 RUNTIME=$(command -v "$RUNTIME") || { echo "FAIL no runtime: build ./vsrun, or set RUNTIME" >&2; exit 1; }
 RUNTIME=$(realpath -s "$RUNTIME")
-passed=0 failed=0 skipped=0 engine=$(basename "$0" .sh) image=localhost/vsrun-test:latest
+# A slow machine, as an emulated one, is given PATIENCE times as long.
+PATIENCE=${PATIENCE:-1}
+begin=$(date +%s) passed=0 failed=0 skipped=0 engine=$(basename "$0" .sh) image=localhost/vsrun-test:latest
 
 ok() { passed=$((passed + 1)); echo "ok $engine/$1"; }
 bad() { failed=$((failed + 1)); printf 'FAIL %s/%s: %s\n' "$engine" "$1" "$2"; }
 skip() { skipped=$((skipped + 1)); echo "skip $engine/$1: $2"; }
-result() { echo "$engine: $passed passed, $failed failed, $skipped skipped" >&2; [ "$failed" = 0 ]; }
+result() { echo "$engine took $(($(date +%s) - begin)) s: $passed passed, $failed failed, $skipped skipped" >&2; [ "$failed" = 0 ]; }
 none() { skip all "$1"; result; exit; }
 
 # check NAME CODE REGEX COMMAND...: the command's exit code (one of those given) and what stands in its output (both streams). ! before the
@@ -18,7 +20,7 @@ check() {
 	name=$1 code=$2 regex=$3
 	shift 3
 	# The output goes through a file: what a command leaves behind it may hold a pipe open.
-	timeout -k 5 60 "$@" >"$dir/out" 2>&1 </dev/null
+	timeout -k 5 $((60 * PATIENCE)) "$@" >"$dir/out" 2>&1 </dev/null
 	got=$?
 	out=$(tr -d '\000\r' <"$dir/out")
 	case " $code " in
@@ -35,9 +37,9 @@ check() {
 # pty COMMAND: runs a shell line on a terminal of its own.
 pty() { script -qec "$1" /dev/null; }
 
-# await COMMAND: waits for it to succeed, five seconds at most.
+# await COMMAND: waits for it to succeed, five seconds (times PATIENCE) at most.
 await() {
-	for _ in $(seq 50); do
+	for _ in $(seq $((50 * PATIENCE))); do
 		"$@" >/dev/null 2>&1 && return
 		sleep 0.1
 	done
@@ -90,3 +92,39 @@ clear_away() {
 v1() { [ -d /sys/fs/cgroup/memory ]; }
 limit() { if v1; then echo "/sys/fs/cgroup/$1"; else echo "/sys/fs/cgroup/$2"; fi; }
 has_controller() { [ -d "/sys/fs/cgroup/$1" ] || grep -qw "$1" /sys/fs/cgroup/cgroup.controllers 2>/dev/null; }
+
+# needs_systemd ends the script on a machine that systemd does not run.
+needs_systemd() { [ -d /run/systemd/system ] || none "needs a machine that systemd runs (make test-vm has one)"; }
+
+# setup_podman DIR: writes the configuration that the runtime under test needs, and no more, below DIR; sets $rt_name.
+setup_podman() {
+	rt_name=$(basename "$RUNTIME")
+	mkdir -p "$1/containers.conf.d"
+	if [ "$rt_name" = vsrun ]; then # what contrib says, with this path
+		sed "s,\"/usr/local/sbin/vsrun\",\"$RUNTIME\"," "$here/../../contrib/engines/containers.conf" >"$1/containers.conf.d/vsrun-test.conf"
+	else
+		printf '[engine]\nruntime = "%s"\n' "$rt_name" >"$1/containers.conf.d/vsrun-test.conf"
+	fi
+	[ -e /etc/containers/policy.json ] || printf '{"default":[{"type":"insecureAcceptAnything"}]}' >/etc/containers/policy.json
+}
+
+# census lists what containers may leave: cgroups, units, mounts, states. compare_census checks what came since $dir/before.
+census() {
+	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun|/[0-9a-f]{64}' | grep -v '/vm.service'
+	systemctl list-units --all --no-legend --plain 'libpod*' 'docker-*.scope' 'cri-containerd*' 'run-*.scope' | awk '{print "unit " $1}'
+	awk '{print "mount " $5}' /proc/self/mountinfo | grep -E 'overlay|containers|docker|containerd' | grep -vE '/containers/storage/overlay$'
+	for s in /run/vsrun /run/runc /run/crun /run/containerd/runc/* /run/docker/runtime-runc/moby; do
+		[ -d "$s" ] && ls "$s" | sed "s,^,state $s/,"
+	done
+	ls /var/lib/cni/networks /run/netns 2>/dev/null | grep -v : | grep . | sed 's/^/net /'
+	true
+}
+compare_census() { # as a check
+	for _ in $(seq 30); do
+		census | sort >"$dir/after"
+		sort "$dir/before" | comm -13 - "$dir/after" >"$dir/new"
+		[ -s "$dir/new" ] || { ok 'nothing is left'; return; }
+		sleep 0.5
+	done
+	bad 'nothing is left' "$(cat "$dir/new")"
+}

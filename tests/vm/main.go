@@ -32,6 +32,8 @@ type options struct {
 	runtime string
 	memory  int
 	cpus    int
+	quick   bool
+	total   time.Duration
 }
 
 func main() {
@@ -47,6 +49,8 @@ func main() {
 	fs.StringVar(&o.runtime, "runtime", os.Getenv("RUNTIME"), "the runtime that suites test: vsrun, runc or crun, by its `name` in the guest")
 	fs.IntVar(&o.memory, "memory", defaultMemory, "the machine's memory in `MiB`")
 	fs.IntVar(&o.cpus, "cpus", defaultCPUs, "its `number` of processors")
+	fs.BoolVar(&o.quick, "quick", false, "of the suites, those that every change must pass")
+	fs.DurationVar(&o.total, "total", 0, "`limit` of all suites; those it has no time for are not run, and counted as skipped")
 	_ = fs.Parse(os.Args[2:])
 
 	// An interrupt ends the machine, not only this program.

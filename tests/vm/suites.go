@@ -14,26 +14,45 @@ import (
 type suite struct {
 	name, command    string
 	limit            time.Duration
+	quick            bool
 	conformance, cri bool
 }
 
-// suites are run in this order.
+// suites are run in this order. What is said to be quick is what a change must pass.
 var suites = []suite{
+	{name: "systemd", command: engines("systemd"), limit: 12 * time.Minute, quick: true},
+	{name: "podman", command: engines("podman"), limit: 20 * time.Minute, quick: true},
+	{name: "docker", command: engines("docker"), limit: 20 * time.Minute, quick: true},
+	{name: "containerd", command: engines("containerd"), limit: 20 * time.Minute, quick: true, cri: true},
 	{name: "contrib", command: "tests/vm/suite/contrib", limit: 15 * time.Minute},
 	{name: "cgroup", command: "modprobe brd; modprobe rdma_rxe; tests/vm/suite/gotest libvserver/cgroup", limit: 10 * time.Minute},
-	{name: "integration", command: "tests/vm/suite/gotest tests/integration", limit: 30 * time.Minute},
+	{name: "podman-systemd", command: engines("podman-systemd"), limit: 30 * time.Minute},
+	{name: "podman-rootless", command: engines("podman-rootless"), limit: 20 * time.Minute},
+	{name: "docker-systemd", command: engines("docker-systemd"), limit: 30 * time.Minute},
+	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=20 tests/vm/suite/gotest -timeout 55m tests/integration", limit: time.Hour},
+	{name: "conformance", command: "tests/vm/suite/gotest -timeout 55m --program-timeout=180s --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
+	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute},
 }
+
+// engines runs one of the scripts for engines: an emulated machine is given four times as long as they give a host.
+func engines(script string) string { return "PATIENCE=4 tests/engines/run.sh " + script }
 
 var summary = regexp.MustCompile(`(?m)^(?:\S+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$`)
 
 func test(ctx context.Context, img image, root string, o options, names []string) (int, error) {
-	chosen, err := choose(names)
+	chosen, err := choose(names, o.quick)
 	if err != nil {
 		return 2, err
 	}
 	var total [3]int
 	var lines []string
+	start := time.Now()
 	for _, s := range chosen {
+		if left := o.total - time.Since(start); o.total > 0 && left < s.limit/4 {
+			lines = append(lines, fmt.Sprintf("%-16s        not run: %v for all suites are nearly over", s.name, o.total))
+			total[2]++
+			continue
+		}
 		fmt.Printf("== %s\n", s.name)
 		m := machine{img: img, root: root, options: o, conformance: s.conformance, cri: s.cri}
 		m.limit = s.limit
@@ -62,7 +81,7 @@ func test(ctx context.Context, img image, root string, o options, names []string
 		for i := range count {
 			total[i] += count[i]
 		}
-		lines = append(lines, fmt.Sprintf("%-14s %4d s  %d passed, %d failed, %d skipped", s.name, int(time.Since(begin).Seconds()), count[0], count[1], count[2]))
+		lines = append(lines, fmt.Sprintf("%-16s %4d s  %d passed, %d failed, %d skipped", s.name, int(time.Since(begin).Seconds()), count[0], count[1], count[2]))
 		if ctx.Err() != nil {
 			return 1, ctx.Err()
 		}
@@ -78,11 +97,16 @@ func test(ctx context.Context, img image, root string, o options, names []string
 	return 0, nil
 }
 
-func choose(names []string) ([]suite, error) {
-	if len(names) == 0 {
-		return suites, nil
-	}
+func choose(names []string, quick bool) ([]suite, error) {
 	var list []suite
+	if len(names) == 0 {
+		for _, s := range suites {
+			if s.quick || !quick {
+				list = append(list, s)
+			}
+		}
+		return list, nil
+	}
 	var known []string
 	for _, s := range suites {
 		known = append(known, s.name)

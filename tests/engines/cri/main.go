@@ -17,11 +17,12 @@ import (
 )
 
 var (
-	address = flag.String("address", "/run/containerd/containerd.sock", "the server's `socket`")
-	handler = flag.String("handler", "", "the runtime `handler` of the pods")
-	image   = flag.String("image", "", "an `image` with busybox, there already")
-	logs    = flag.String("logs", "", "a `directory` for the containers' logs")
-	parent  = flag.String("cgroup-parent", "/vsrun-engines", "the pods' `cgroup`")
+	address  = flag.String("address", "/run/containerd/containerd.sock", "the server's `socket`")
+	handler  = flag.String("handler", "", "the runtime `handler` of the pods")
+	image    = flag.String("image", "", "an `image` with busybox, there already")
+	logs     = flag.String("logs", "", "a `directory` for the containers' logs")
+	patience = flag.Int("patience", 1, "how many `times` longer a slow machine may take")
+	parent   = flag.String("cgroup-parent", "/vsrun-engines", "the pods' `cgroup`")
 )
 
 type client struct {
@@ -47,7 +48,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: cri -address SOCKET -handler NAME -image IMAGE -logs DIR")
 		os.Exit(2)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(*patience)*3*time.Minute)
 	defer cancel()
 	conn, err := grpc.NewClient("unix://"+*address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -171,7 +172,7 @@ func (c *client) container(name, pod string, config *cri.PodSandboxConfig, ns *c
 	}
 	for _, e := range execs {
 		c.step(name+"/"+e.name, func() error {
-			r, err := c.rt.ExecSync(c.ctx, &cri.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", e.script}, Timeout: 20})
+			r, err := c.rt.ExecSync(c.ctx, &cri.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", e.script}, Timeout: int64(20 * *patience)})
 			if err == nil && (r.ExitCode != e.code || string(r.Stdout) != e.out) {
 				err = fmt.Errorf("exit code %d, %q, %q", r.ExitCode, r.Stdout, r.Stderr)
 			}
@@ -186,7 +187,7 @@ func (c *client) container(name, pod string, config *cri.PodSandboxConfig, ns *c
 		return nil
 	})
 	c.step(name+"/exec of nothing", func() error {
-		_, err := c.rt.ExecSync(c.ctx, &cri.ExecSyncRequest{ContainerId: id, Cmd: []string{"/nosuch"}, Timeout: 20})
+		_, err := c.rt.ExecSync(c.ctx, &cri.ExecSyncRequest{ContainerId: id, Cmd: []string{"/nosuch"}, Timeout: int64(20 * *patience)})
 		if err == nil || !strings.Contains(err.Error(), "no such file or directory") {
 			return fmt.Errorf("want an error about the file, got %v", err)
 		}
@@ -269,7 +270,7 @@ func (c *client) failing(name, pod string, config *cri.PodSandboxConfig) {
 // state waits for a container's state.
 func (c *client) state(id string, want cri.ContainerState, code int32) error {
 	var s *cri.ContainerStatus
-	for range 100 {
+	for range 100 * *patience {
 		r, err := c.rt.ContainerStatus(c.ctx, &cri.ContainerStatusRequest{ContainerId: id})
 		if err != nil {
 			return err

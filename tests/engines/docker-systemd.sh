@@ -1,0 +1,49 @@
+#!/bin/sh
+# Docker as a distribution sets it up: docker.service with the systemd cgroup driver, its bridge, AppArmor, and live restore.
+. "$(dirname "$0")/lib.sh"
+needs_systemd
+command -v dockerd >/dev/null || none "dockerd is not installed"
+docker=/usr/bin/docker
+[ -x $docker ] || none "the docker client is not installed"
+cgroup=none
+cleanup() {
+	# shellcheck disable=SC2046 # a list of ids
+	docker rm -f $(docker ps -aq) >/dev/null 2>&1
+	systemctl stop docker.socket docker.service containerd.service >/dev/null 2>&1
+	rm -f /etc/docker/daemon.json
+}
+scratch
+mkdir -p /etc/docker
+# What contrib says, with this path, and as the default.
+jq --arg p "$RUNTIME" '.runtimes = {"under-test": {path: $p}} | .["default-runtime"] = "under-test" | .["live-restore"] = true' \
+	"$here/../../contrib/engines/daemon.json" >/etc/docker/daemon.json
+PATIENCE=$((PATIENCE * 2)) check 'docker.service' 0 '' systemctl start docker.service
+docker info >/dev/null 2>&1 || { bad daemon "$(journalctl -u docker --no-pager -n 5 -o cat)"; result; exit; }
+docker load -q -i "$dir/image.tar" >/dev/null || { bad load "docker load failed"; result; exit; }
+census >"$dir/before"
+mkdir "$dir/bin"
+printf '#!/bin/sh\nexec docker run --rm --network none "$@"\n' >"$dir/bin/run"
+chmod +x "$dir"/bin/*
+PATH=$dir/bin:$PATH
+i=$image
+
+check 'the runtime' 0 '^under-test systemd 2$' docker info -f '{{.DefaultRuntime}} {{.CgroupDriver}} {{.CgroupVersion}}'
+check 'run on the bridge' 0 'inet 172\.' docker run --rm $i ip -o addr show eth0
+check 'AppArmor profile' 0 '^docker-default \(enforce\)' run $i cat /proc/self/attr/current
+check 'seccomp' 0 'Seccomp:.2' run $i grep Seccomp: /proc/self/status
+check 'init' 0 'init' run --init $i sh -c 'cat /proc/1/cmdline'
+check 'detached' 0 '' docker run -d --name l --network none -m 64m --cpus 0.5 --pids-limit 17 --cpuset-cpus 0 --device /dev/full:/dev/f $i sleep 100000
+scope=docker-$(docker inspect l -f '{{.Id}}').scope
+check 'scope' 0 'Active: active \(running\)' systemctl status --no-pager "$scope"
+check 'scope: limits' 0 '^AllowedCPUs=0 CPUQuotaPerSecUSec=500ms MemoryMax=67108864 TasksMax=17 $' sh -c "systemctl show '$scope' -p MemoryMax -p CPUQuotaPerSecUSec -p TasksMax -p AllowedCPUs | sort | tr '\\n' ' '"
+check 'update' 0 '^104857600 104857600$' sh -c "docker update -m 100m --memory-swap 200m l >/dev/null; echo \$(docker exec l cat /sys/fs/cgroup/memory.max) \$(systemctl show '$scope' -p MemoryMax --value)"
+check 'device after daemon-reload' 0 '^allowed refused$' sh -c "systemctl daemon-reload; echo \$(docker exec l sh -c '(head -c 0 /dev/f) && echo allowed; mknod /tmp/m c 1 1; head -c 1 /tmp/m >/dev/null 2>&1 && echo open || echo refused')"
+check 'live restore' 0 '^running hello$' sh -c "systemctl restart docker.service; echo \$(docker inspect l -f '{{.State.Status}}') \$(docker exec l echo hello)"
+check 'stop' 0 'l' docker stop -t 0 l
+check 'rm' 0 'l' docker rm l
+n=${AT_ONCE:-100}
+PATIENCE=$((PATIENCE * 5))
+check "$n at once" 0 "^$n\$" sh -c "seq $n | xargs -P $n -I{} docker run -d --name many{} --network none $i sleep 100000 >'$dir/many.out' 2>&1; docker ps -q | wc -l; grep -v '^[0-9a-f]\\{64\\}\$' '$dir/many.out'"
+check "$n gone at once" 0 '!.' sh -c "docker rm -f \$(docker ps -aq) >/dev/null; docker ps -aq"
+compare_census
+result

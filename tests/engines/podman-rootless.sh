@@ -1,0 +1,78 @@
+#!/bin/sh
+# Podman without root, as the user "user" of a machine that systemd runs, with that user's own service manager.
+. "$(dirname "$0")/lib.sh"
+needs_systemd
+command -v podman >/dev/null || none "podman is not installed"
+id user >/dev/null 2>&1 || none "there is no user named user, with ranges in /etc/subuid (make test-vm has one)"
+cgroup=none uid=$(id -u user)
+cleanup() {
+	podman rm -fa -t 0 >/dev/null 2>&1
+	podman rmi -fa >/dev/null 2>&1
+	rm -rf /home/user/.config/containers
+	loginctl disable-linger user
+}
+scratch
+loginctl enable-linger user
+await test -S "/run/user/$uid/bus" || { bad session "no service manager of the user"; result; exit; }
+setup_podman /home/user/.config/containers
+chown -R user: /home/user/.config "$dir/vol"
+mkdir "$dir/bin"
+cat >"$dir/bin/podman" <<T
+#!/bin/sh
+cd /home/user && exec setpriv --reuid=user --regid=user --init-groups --reset-env env HOME=/home/user USER=user XDG_RUNTIME_DIR=/run/user/$uid DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$uid/bus PATH=/usr/local/bin:/usr/bin:/bin /usr/bin/podman "\$@"
+T
+printf '#!/bin/sh\nexec podman run --rm --network none "$@"\n' >"$dir/bin/run"
+printf '#!/bin/sh\nexec script -qec "$1" /dev/null\n' >"$dir/bin/pty"
+chmod +x "$dir"/bin/*
+PATH=$dir/bin:$PATH
+podman load -q -i "$dir/image.tar" >/dev/null || { bad load "podman load failed"; result; exit; }
+i=$image
+census >"$dir/before"
+
+check 'the runtime' 0 "^$rt_name systemd v2 true\$" podman info -f '{{.Host.OCIRuntime.Name}} {{.Host.CgroupManager}} {{.Host.CgroupsVersion}} {{.Host.Security.Rootless}}'
+check 'run' 0 '^hello$' run $i echo hello
+check 'exit 3' 3 '' run $i sh -c 'exit 3'
+check 'exit 126' 126 'permission denied' run $i /etc/noexec
+check 'exit 127' 127 'executable file not found in' run $i nosuch
+check 'terminal' 7 '/dev/pts/0$' pty "run -it $i sh -c 'tty; sleep 0.3; exit 7'"
+check 'ids' 0 '^ +0 +1000 +1$' run $i cat /proc/self/uid_map
+check 'user' 0 'uid=1000\(u\) gid=1000\(u\) groups=.*2000\(extra\)' run -u u $i id
+check 'keep-id' 0 '^1000$' run --userns=keep-id $i id -u
+check 'keep-id, a volume' 0 '^1000 1000$' run --userns=keep-id -v "$dir/vol:/v" $i sh -c 'touch /v/k; stat -c "%u %g" /v/k'
+check 'keep-id, the host sees' 0 '^1000$' stat -c %u "$dir/vol/k"
+check 'auto' 0 ' +0 +[1-9]' run --userns=auto:size=1000 $i cat /proc/self/uid_map
+check 'nomap' 0 '^ok$' run --userns=nomap $i echo ok
+check 'read-only' 0 'Read-only' run --read-only $i sh -c 'touch /x; touch /tmp/y'
+check 'volume read-only' 1 'Read-only file system' run -v "$dir/vol:/v:ro" $i touch /v/x
+check 'tmpfs' 0 '^tmpfs /t tmpfs rw' run --tmpfs /t:size=1m $i grep ' /t ' /proc/mounts
+check 'seccomp' 1 'Operation not supported' run --security-opt "seccomp=$dir/seccomp.json" $i mkdir /tmp/x
+check 'no-new-privileges' 0 'NoNewPrivs:.1' run --security-opt no-new-privileges $i grep NoNewPrivs /proc/self/status
+check 'capabilities' 0 'CapEff:.0000000000000020' run --cap-drop all --cap-add kill $i grep CapEff /proc/self/status
+check 'privileged' 0 'Seccomp:.0' run --privileged $i grep Seccomp: /proc/self/status
+check 'device' 0 '/dev/other' run --device /dev/null:/dev/other:r $i ls -l /dev/other
+check 'sysctl' 0 '^12345$' run --sysctl kernel.shmmax=12345 $i cat /proc/sys/kernel/shmmax
+check 'network by pasta' 0 ' eth0|192\.0\.2' podman run --rm $i ip -o addr
+check 'host network' 0 ' lo:' podman run --rm --network host $i ip -o link
+check 'memory' 0 '^67108864$' run --memory 64m $i cat /sys/fs/cgroup/memory.max
+check 'pids' 0 '^17$' run --pids-limit 17 $i cat /sys/fs/cgroup/pids.max
+check 'detached' 0 '' podman run -d --name c1 --network none --memory 64m $i sh -c 'trap "exit 5" TERM; echo started; while :; do sleep 0.1; done'
+check 'its scope' 0 "user@$uid.service/.*libpod-.*\.scope" sh -c 'cat /proc/$(podman inspect c1 -f "{{.State.Pid}}")/cgroup'
+check 'exec' 0 '^hello$' podman exec c1 echo hello
+check 'exec exit 9' 9 '' podman exec c1 sh -c 'exit 9'
+check 'exec terminal' 4 '/dev/pts/0$' pty "podman exec -it c1 sh -c 'tty; sleep 0.3; exit 4'"
+check 'logs' 0 '^started$' podman logs c1
+check 'top' 0 'sh -c' podman top c1 pid args
+check 'pause' 0 'c1' podman pause c1
+check 'unpause' 0 'c1' podman unpause c1
+check 'update' 0 '^104857600$' sh -c "podman update --memory 100m c1 >/dev/null && podman exec c1 cat /sys/fs/cgroup/memory.max"
+check 'cp' 0 '^content$' sh -c "podman cp '$dir/vol/file' c1:/tmp/copy && podman exec c1 cat /tmp/copy"
+check 'stop' 0 'c1' podman stop -t 20 c1
+check 'stopped' 0 '^exited 5$' podman inspect c1 -f '{{.State.Status}} {{.State.ExitCode}}'
+check 'rm' 0 'c1' podman rm c1
+check 'pod' 0 '^ok$' sh -c "podman pod create --name p1 --network none --infra=false >/dev/null; podman run --rm --pod p1 $i echo ok; podman pod rm -f p1 >/dev/null"
+n=${AT_ONCE:-20}
+PATIENCE=$((PATIENCE * 5))
+check "$n at once" 0 "^$n\$" sh -c "seq $n | xargs -P $n -I{} podman run -d --name many{} --network none $i sleep 100000 >'$dir/many.out' 2>&1; podman ps -q --filter status=running | wc -l; grep -v '^[0-9a-f]\\{64\\}\$' '$dir/many.out'"
+check "$n gone" 0 '!many' sh -c "podman rm -fat 0 >/dev/null; podman ps -a --format '{{.Names}}'"
+compare_census
+result
