@@ -53,7 +53,7 @@ func (r *Runtime) Limits(ids ...string) ([]LimitReport, error) {
 		if m != nil {
 			l.Limits = m.Limits()
 		}
-		l.Limits = append(l.Limits, c.diskLimits()...)
+		l.Limits = append(append(l.Limits, c.socketLimits()...), c.diskLimits()...)
 		list = append(list, l)
 	}
 	return list, nil

@@ -47,6 +47,7 @@ func commands() []entry {
 		{"help", helpCommand},
 		{"kill", killCommand},
 		{"list", listCommand},
+		{"net", netCommand},
 		{"pause", pauseCommand},
 		{"ps", psCommand},
 		{"restore", restoreCommand},

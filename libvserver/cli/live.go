@@ -19,6 +19,9 @@ type liveVerbs interface {
 	Events(id string, interval time.Duration, emit func(*libvserver.Event) error) error
 	Stat(ids ...string) ([]libvserver.Stat, error)
 	Limits(ids ...string) ([]libvserver.LimitReport, error)
+	SweepNetContexts() (int, error)
+	NetContexts() ([]libvserver.NetReport, error)
+	NetContext(id string) (*libvserver.NetReport, error)
 	Checkpoint(o *libvserver.CheckpointOptions) error
 	Restore(o *libvserver.RestoreOptions) (status int, err error)
 }

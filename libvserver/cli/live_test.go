@@ -11,6 +11,7 @@ import (
 
 	"github.com/vsrun/vsrun/libvserver"
 	"github.com/vsrun/vsrun/libvserver/cgroup"
+	"github.com/vsrun/vsrun/libvserver/netcontext"
 	"github.com/vsrun/vsrun/spec"
 	"github.com/vsrun/vsrun/spec/wire"
 )
@@ -44,6 +45,43 @@ func (f *fake) Restore(o *libvserver.RestoreOptions) (int, error) {
 }
 func (f *fake) Stat(ids ...string) ([]libvserver.Stat, error) {
 	return []libvserver.Stat{statOf("a", 1, 0)}, f.call("stat %q", ids)
+}
+
+func (f *fake) SweepNetContexts() (int, error) { return 2, f.call("sweep net contexts") }
+
+func (f *fake) NetContexts() ([]libvserver.NetReport, error) {
+	return []libvserver.NetReport{netReportOf()}, f.call("net contexts")
+}
+
+func (f *fake) NetContext(id string) (*libvserver.NetReport, error) {
+	n := netReportOf()
+	return &n, f.call("net context %q", id)
+}
+
+func netReportOf() libvserver.NetReport {
+	a, _ := spec.ParseIP("10.0.0.1/24")
+	a6, _ := spec.ParseIP("fd00::1")
+	return libvserver.NetReport{Entry: netcontext.Entry{NID: 50000, Netns: 5, Root: "/r", ID: "a", Cgroup: "/c", Loopback: [4]byte{127, 195, 80, 1}, Addresses: []spec.IPAddress{a, a6}},
+		Storage:   &netcontext.Storage{State: netcontext.StateLimit, Now: 3, Max: 7, Limit: 8, Hits: 2, Rewritten: 4, Denied: 1, Sources: 6},
+		Listeners: []netcontext.Listener{{Protocol: "tcp6", Addr: a6, Port: 80, Any: true}}}
+}
+
+func TestNet(t *testing.T) {
+	n := netReportOf()
+	for _, tt := range []struct{ got, want string }{
+		{string(appendNetTable(nil, []libvserver.NetReport{n, {Entry: netcontext.Entry{NID: 7, ID: "b"}, Gone: true}})),
+			"  NID  ID  STATUS  LOOPBACK      SOCKETS  PEAK  LIMIT  DENIED  ADDRESSES\n" +
+				"50000  a   live    127.195.80.1        3     7      8       3  10.0.0.1/24,fd00::1/128\n" +
+				"    7  b   gone    -                   -     -      -       -  \n"},
+		{string(appendNetText(nil, &n)), "container        a\nnid              50000\naddresses        10.0.0.1/24,fd00::1/128\nloopback         127.195.80.1\ncgroup           /c\n" +
+			"netns cookie     5\nsockets          3\nsockets peak     7\nsockets limit    8\nlimit hits       2\nbinds rewritten  4\nsources set      6\ndenied           1\nlistener         tcp6 [fd00::1]:80 all\n"},
+		{string(appendNetList(nil, []libvserver.NetReport{n})), `[{"nid":50000,"id":"a","root":"/r","addresses":["10.0.0.1/24","fd00::1/128"],"loopback":"127.195.80.1","cgroup":"/c","netns":5,` +
+			`"sockets":{"current":3,"max":7,"limit":8,"hits":2},"bindsRewritten":4,"sourcesSet":6,"denied":1,"listeners":[{"protocol":"tcp6","address":"fd00::1","port":80,"all":true}]}]` + "\n"},
+	} {
+		if d := cmp.Diff(tt.want, tt.got); d != "" {
+			t.Error(d)
+		}
+	}
 }
 
 func (f *fake) Limits(ids ...string) ([]libvserver.LimitReport, error) {

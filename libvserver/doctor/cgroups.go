@@ -54,7 +54,6 @@ func (e *examiner) cgroups() {
 			need{host.CloneIntoCgroup, false, "containers are moved into their cgroup after they were made: slower, nothing else"},
 			need{host.CgroupKill, false, "kill --all and delete --force freeze the cgroup and kill process by process"},
 			need{host.CgroupBPFDevice, e.privileged && layout == host.CgroupV2, "device rules, which default bundles have, can't be enforced on cgroup v2; they take CAP_SYS_ADMIN or CAP_BPF too"},
-			need{host.CgroupBPFSock, false, "no network contexts; it takes CAP_SYS_ADMIN or CAP_BPF too"},
 		)
 	}
 	e.systemd()

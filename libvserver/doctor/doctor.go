@@ -73,6 +73,7 @@ func examine(o Options) []Check {
 	e.kernel()
 	e.namespaces()
 	e.cgroups()
+	e.network()
 	e.capabilities()
 	e.seccomp()
 	e.lsm()

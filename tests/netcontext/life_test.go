@@ -1,0 +1,227 @@
+package netcontext
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/vsrun/vsrun/tests/harness"
+)
+
+// What is asked for in vain, and that nothing is left of it.
+func TestBadInput(t *testing.T) {
+	p := newPlace(t)
+	first := p.guest("first", "10.77.0.1,fd77::1", annotation+`net.nid"="77"`)
+	const net = "org.linux-vserver.net."
+	for i, tt := range []struct {
+		addresses string
+		edits     []string
+		want      string
+	}{
+		{"10.77.0.300", nil, `annotations["` + net + `addresses"]: must be IPv4 and IPv6 addresses with or without /prefix, parted by commas (got "10.77.0.300")`},
+		{"10.77.0.2,", nil, `(got "")`},
+		{"10.77.0.2/33", nil, `(got "10.77.0.2/33")`},
+		{"fd77::2/129", nil, `(got "fd77::2/129")`},
+		{"fd77:::2", nil, `(got "fd77:::2")`},
+		{"::ffff:10.77.0.2", nil, `(got "::ffff:10.77.0.2")`},
+		{"10.77.0.2,10.77.0.2/24", nil, `has 10.77.0.2 twice`},
+		{"127.0.0.1", nil, `"127.0.0.1" is a loopback address: net.loopback sets that`},
+		{"0.0.0.0", nil, `"0.0.0.0" is no address of a host`},
+		{"::", nil, `"::" is no address of a context`},
+		{"224.0.0.1", nil, `"224.0.0.1" is a multicast address`},
+		{"10.77.0.2", []string{`linux.namespaces+={"type":"network"}`}, `makes a new one, which has no addresses`},
+		{"10.77.0.2", []string{annotation + `net.ports"="80-79"`}, `must be ports and ranges of ports, as 80,443,8000-8099 (got "80-79")`},
+		{"10.77.0.2", []string{annotation + `net.ports"="0"`}, `(got "0")`},
+		{"10.77.0.2", []string{annotation + `net.nid"="1"`}, `must be a number from 2 to 49151 (got "1")`},
+		{"10.77.0.2", []string{annotation + `net.nid"="77"`}, `net.nid"]: 77 is the id of container ` + first.id},
+		{"10.77.0.2", []string{annotation + `net.loopback"="10.0.0.1"`}, `must be auto, none or an address of 127.0.0.0/8 (got "10.0.0.1")`},
+		{"10.77.0.2", []string{annotation + `net.loopback"="127.0.0.1"`}, `must not be 127.0.0.1, which is the host's`},
+		{"10.77.0.2", []string{annotation + `net.loopback"="127.0.77.1"`}, `net.loopback"]: 127.0.77.1 belongs to network context 77, container ` + first.id},
+		{"10.77.0.2", []string{annotation + `net.single-ip"="yes"`}, `must be true or false (got "yes")`},
+		{"10.77.0.2,10.77.0.3", []string{annotation + `net.single-ip"="true"`}, `needs one address of a kind at most in net.addresses`},
+		{"10.77.0.2", []string{annotation + `net.missing-address"="no"`}, `must be error or warn (got "no")`},
+		{"", []string{annotation + `net.nid"="5"`}, `net.nid"]: needs net.addresses`},
+		{"10.77.9.9", nil, `no interface has 10.77.9.9 (ip address add 10.77.9.9/32 dev DEVICE; or net.missing-address=warn)`},
+		{"fd99::1", nil, `no interface has fd99::1`},
+		{"10.77.0.2,10.77.0.1", nil, `net.addresses"]: 10.77.0.1 belongs to network context 77, container ` + first.id},
+		{"10.77.0.2,fd77::1", nil, `fd77::1 belongs to network context 77`},
+	} {
+		g := p.bundle(fmt.Sprint("bad", i), tt.addresses, tt.edits...)
+		res := p.try("run", "-b", g.dir, g.id)
+		if res.Code != 1 || !strings.Contains(strings.ReplaceAll(res.Stderr, `\"`, `"`), tt.want) || strings.Count(res.Stderr, "\n") != 1 {
+			t.Errorf("%s %v: %d %q, want %q", tt.addresses, tt.edits, res.Code, res.Stderr, tt.want)
+		}
+		if p.try("state", g.id).Code == 0 {
+			t.Errorf("%s %v: the container is there", tt.addresses, tt.edits)
+		}
+	}
+	// An address that may be missing works once it is there.
+	g := p.guest("later", "10.77.9.9", annotation+`net.missing-address"="warn"`)
+	if got := g.in("bind", "tcp", "0.0.0.0:80"); got != "bind EADDRNOTAVAIL" {
+		t.Errorf("an address that is not there: %q", got)
+	}
+	for _, what := range []string{"add", "del"} {
+		if out, err := exec.Command("ip", "addr", what, "10.77.9.9/32", "dev", "lo").CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		if what == "add" {
+			if got := g.in("bind", "tcp", "0.0.0.0:80"); got != "ok 0.0.0.0:80" {
+				t.Errorf("an address that has come: %q", got)
+			}
+		}
+	}
+	g.delete()
+	// What has failed has taken nothing away.
+	if got := first.in("bind", "tcp", "0.0.0.0:80"); got != "ok 0.0.0.0:80" {
+		t.Error(got)
+	}
+	first.delete()
+	p.end()
+}
+
+// A context goes on through pause, update and resume; net list and net show tell of it.
+func TestLife(t *testing.T) {
+	p := newPlace(t)
+	g := p.guest("a", "10.77.0.1/24,10.77.0.3,fd77::1", annotation+`rlimits.nsock"="20"`, annotation+`net.nid"="78"`)
+	g.serve("serve", "tcp", "0.0.0.0:80", "A")
+	g.serve("serve", "tcp", "10.77.0.3:81", "A")
+	g.serve("serve", "udp", "[::]:53", "A")
+	_ = g.in("bind", "tcp", "10.77.0.9:80")
+	p.must("pause", g.id)
+	p.must("resume", g.id)
+	p.must("update", "--pids-limit", "100", g.id)
+	if got := g.in("bind", "tcp", "10.77.0.2:80"); got != "bind EADDRNOTAVAIL" {
+		t.Error(got)
+	}
+	if got := answer(p.world("get", "tcp", "10.77.0.3:80")); got != "A" {
+		t.Error(got)
+	}
+	var shown struct {
+		NID                    int
+		ID, Root, Loopback     string
+		Addresses              []string
+		Sockets                struct{ Current, Max, Limit, Hits int }
+		BindsRewritten, Denied int
+		Listeners              []struct {
+			Protocol, Address string
+			Port              int
+			All               bool
+		}
+	}
+	if err := json.Unmarshal([]byte(p.must("net", "show", "-f", "json", g.id).Stdout), &shown); err != nil {
+		t.Fatal(err)
+	}
+	if shown.NID != 78 || shown.ID != g.id || shown.Root != p.root || shown.Loopback != "127.0.78.1" || strings.Join(shown.Addresses, " ") != "10.77.0.1/24 10.77.0.3/32 fd77::1/128" ||
+		shown.Sockets.Current != 3 || shown.Sockets.Max < 4 || shown.Sockets.Limit != 20 || shown.Sockets.Hits != 0 || shown.BindsRewritten != 2 || shown.Denied != 2 {
+		t.Errorf("%+v", shown)
+	}
+	if got := fmt.Sprint(shown.Listeners); got != "[{tcp 10.77.0.1 80 true} {tcp 10.77.0.3 81 false} {udp6 10.77.0.1 53 false}]" &&
+		got != "[{tcp 10.77.0.3 81 false} {tcp 10.77.0.1 80 true} {udp6 10.77.0.1 53 false}]" {
+		t.Error(got)
+	}
+	if got := p.must("net", "list").Stdout; !strings.Contains(got, "\n") || !strings.Contains(got, "78  "+g.id) {
+		t.Error(got)
+	}
+	if got := p.must("stat", "--limits", g.id).Stdout; !strings.Contains(got, "nsock") {
+		t.Error(got)
+	}
+	g.delete()
+	if res := p.try("net", "show", g.id); res.Code != 1 || !strings.Contains(res.Stderr, "does not exist") {
+		t.Errorf("%d %s", res.Code, res.Stderr)
+	}
+	p.end()
+}
+
+// The context is there before the first of the container's own processes and before its hooks: they find no moment at which
+// they could do more.
+func TestFromTheFirstProcess(t *testing.T) {
+	p := newPlace(t)
+	for _, how := range []string{"run", "create"} {
+		g := p.bundle(how, "10.77.0.1", "args:/bin/sockets bind tcp 10.77.0.2:80",
+			`hooks={"createContainer":[{"path":"`+sockets+`","args":["sockets","bind","tcp","10.77.0.2:80"]}]}`)
+		if how == "run" {
+			if res := p.try("run", "-b", g.dir, g.id); res.Stdout != "bind EADDRNOTAVAIL\n" && !strings.Contains(res.Stdout+res.Stderr, "EADDRNOTAVAIL") {
+				t.Errorf("run: %d %q %q", res.Code, res.Stdout, res.Stderr)
+			}
+			p.try("delete", "--force", g.id)
+			continue
+		}
+		c := p.call("create", "-b", g.dir, g.id)
+		c.Stdout = filepath.Join(p.dir, "out")
+		if res, err := rt.Run(c); err != nil || res.Code != 0 {
+			t.Fatal(err, res.Stderr)
+		}
+		p.must("start", g.id)
+		harness.Poll(5*time.Second, func() bool { b, _ := os.ReadFile(c.Stdout); return len(b) > 0 })
+		if b, _ := os.ReadFile(c.Stdout); !strings.HasSuffix(string(b), "bind EADDRNOTAVAIL\n") {
+			t.Errorf("create and start: %q", b)
+		}
+		g.delete()
+	}
+	p.end()
+}
+
+// A crash leaves the register's entry. It is told, does not stand in the way of others, and gc clears it up.
+func TestLeftovers(t *testing.T) {
+	p := newPlace(t)
+	lose := func(name string) {
+		t.Helper()
+		g := p.guest(name, "10.77.0.1,10.77.0.2", annotation+`net.nid"="79"`)
+		// Processes, cgroup and state go, as if by a reboot that forgot /run/vsrun-net.
+		entry, err := os.ReadFile("/run/vsrun-net/79")
+		if err != nil {
+			t.Fatal(err)
+		}
+		g.delete()
+		if err := os.WriteFile("/run/vsrun-net/79", entry, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lose("a")
+	if got := p.must("net", "list").Stdout; !strings.Contains(got, "gone") {
+		t.Error(got)
+	}
+	if got := p.try("doctor").Stdout; !strings.Contains(got, "vsrun net gc") {
+		t.Error("doctor says nothing of what is left")
+	}
+	b := p.guest("b", "10.77.0.2", annotation+`net.nid"="79"`)
+	if got := b.in("bind", "tcp", "0.0.0.0:80"); got != "ok 0.0.0.0:80" {
+		t.Error(got)
+	}
+	b.delete()
+	lose("c")
+	if got := p.must("net", "gc").Stdout; !strings.HasPrefix(got, "removed ") || got == "removed 0\n" {
+		t.Error(got)
+	}
+	p.end()
+}
+
+// Restored, the processes are in a context again.
+func TestCheckpoint(t *testing.T) {
+	p := newPlace(t)
+	if _, err := exec.LookPath("criu"); err != nil {
+		t.Skip("needs criu (apt-get install criu)")
+	}
+	if err := exec.Command("criu", "check").Run(); err != nil {
+		t.Skip("needs a kernel with which criu works: criu check: ", err)
+	}
+	g := p.guest("a", "10.77.0.1", "process.terminal=false")
+	images := filepath.Join(p.dir, "images")
+	res := p.try("checkpoint", "--image-path", images, g.id)
+	if res.Code != 0 {
+		t.Fatalf("checkpoint: %s", res.Stderr)
+	}
+	p.must("restore", "-d", "-b", g.dir, "--image-path", images, g.id)
+	for _, tt := range [][2]string{{"bind tcp 10.77.0.2:80", "bind EADDRNOTAVAIL"}, {"bind tcp 0.0.0.0:80", "ok 0.0.0.0:80"}, {"bind tcp 127.0.0.1:80", "ok 127.0.0.1:80"}} {
+		if got := g.in(strings.Fields(tt[0])...); got != tt[1] {
+			t.Errorf("restored: %s: %q, want %q", tt[0], got, tt[1])
+		}
+	}
+	g.delete()
+	p.end()
+}
