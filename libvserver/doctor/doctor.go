@@ -78,6 +78,7 @@ func examine(o Options) []Check {
 	e.seccomp()
 	e.lsm()
 	e.filesystems(o)
+	e.contexts()
 	e.limits()
 	return e.checks
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/host"
+	"github.com/vsrun/vsrun/libvserver/quota"
 )
 
 func (e *examiner) filesystems(o Options) {
@@ -116,10 +117,5 @@ func (e *examiner) store(dir string) {
 		"guests with a user namespace need files of their own ids")
 	try("fs-verity", "5.4", host.TryVerity(dir),
 		"unified files are protected by read-only mounts alone; ext4: tune2fs -O verity DEVICE (and CONFIG_FS_VERITY)")
-	err := host.ProjectQuota(dir)
-	advice := "no disk limits for guests here"
-	if errors.Is(err, host.ErrQuotaOff) {
-		advice += "; ext4: tune2fs -O quota,project -Q prjquota DEVICE, and mount with prjquota; xfs: mount with prjquota"
-	}
-	try("project quotas", host.QuotactlFd.Since, err, advice)
+	try("project quotas", host.QuotactlFd.Since, quota.CheckDir(dir), "no disk limits for guests here (org.linux-vserver.disk.*)")
 }

@@ -171,8 +171,8 @@ func TestTry(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Logf("%s (%s, read-only %v): idmap %v, overlay %v, data-only %v, verity %v, quota %v", dir, fs, ro,
-			TryIdmap(dir), TryOverlay(dir), TryOverlayDataOnly(dir), TryVerity(dir), ProjectQuota(dir))
+		t.Logf("%s (%s, read-only %v): idmap %v, overlay %v, data-only %v, verity %v", dir, fs, ro,
+			TryIdmap(dir), TryOverlay(dir), TryOverlayDataOnly(dir), TryVerity(dir))
 		l, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)

@@ -1,7 +1,6 @@
 package host
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -141,36 +140,6 @@ func TryVerity(dir string) error {
 		}
 		return nil
 	})
-}
-
-// ErrQuotaOff says that the kernel and the filesystem know project quotas, and
-// the mount has them switched off.
-var ErrQuotaOff = errors.New("project quotas are switched off on this mount")
-
-// ProjectQuota reports whether project quotas are in force on dir's filesystem
-// (quotactl_fd(2), Linux 5.14). It changes nothing.
-func ProjectQuota(dir string) error {
-	const (
-		prjQuota = 2
-		qGetInfo = 0x800005<<8 | prjQuota
-	)
-	if err := QuotactlFd.Err(); err != nil {
-		return err
-	}
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return &os.PathError{Op: "open", Path: dir, Err: err}
-	}
-	defer unix.Close(fd)
-	var info [64]byte // struct if_dqinfo, 24 bytes
-	switch _, _, errno := unix.Syscall6(unix.SYS_QUOTACTL_FD, uintptr(fd), qGetInfo, 0, uintptr(unsafe.Pointer(&info)), 0, 0); errno {
-	case 0:
-		return nil
-	case unix.ESRCH:
-		return ErrQuotaOff
-	default:
-		return fmt.Errorf("quotactl_fd %s: %w", dir, errno)
-	}
 }
 
 // Filesystem returns the name of the filesystem dir is on, or its magic number

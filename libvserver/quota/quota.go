@@ -9,6 +9,7 @@ package quota
 import (
 	"errors"
 	"fmt"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -102,6 +103,16 @@ func Check(fd int) error {
 		return fmt.Errorf("%w: %s", ErrUnsupported, howTo)
 	}
 	return nil
+}
+
+// CheckDir is Check of the directory at a path.
+func CheckDir(dir string) error {
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(fd)
+	return Check(fd)
 }
 
 // Set makes an open, empty directory the root of a tree with a project of its

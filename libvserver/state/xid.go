@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -49,6 +50,22 @@ func (d *Dir) ReserveXid(want uint32) (uint32, error) {
 		}
 	}
 	return 0, fmt.Errorf("reserve a context id: %w", first)
+}
+
+// Registry is the directory of the host's context ids.
+func Registry() string { return registry }
+
+// CheckRegistry says why the caller can't register a context id there; nil if
+// it can. It changes nothing.
+func CheckRegistry() error {
+	err := unix.Faccessat(unix.AT_FDCWD, registry, unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	if err == unix.ENOENT {
+		err = unix.Faccessat(unix.AT_FDCWD, filepath.Dir(registry), unix.W_OK|unix.X_OK, unix.AT_EACCESS)
+	}
+	if err != nil {
+		return &fs.PathError{Op: "access", Path: registry, Err: err}
+	}
+	return nil
 }
 
 // registryDir are the places of the registry, in order.
