@@ -201,8 +201,22 @@ func linkFd(fd, dirfd int, name string) error {
 }
 
 // exchange swaps two names.
+//
+// XFS gives a directory that gets another parent by this a new modification time (xfs_cross_rename): it gets its old one back.
 func exchange(oldfd int, oldname string, newfd int, newname string) error {
-	return unix.Renameat2(oldfd, oldname, newfd, newname, unix.RENAME_EXCHANGE)
+	var fs unix.Statfs_t
+	var a, b stat
+	xfs := unix.Fstatfs(oldfd, &fs) == nil && uint32(fs.Type) == unix.XFS_SUPER_MAGIC &&
+		statAt(oldfd, oldname, &a) == nil && a.kind() == unix.S_IFDIR && statAt(newfd, newname, &b) == nil && b.kind() == unix.S_IFDIR
+	if err := unix.Renameat2(oldfd, oldname, newfd, newname, unix.RENAME_EXCHANGE); err != nil || !xfs {
+		return err
+	}
+	return errors.Join(oldTimes(newfd, newname, &a), oldTimes(oldfd, oldname, &b))
+}
+
+// oldTimes gives a directory the access and modification times of st.
+func oldTimes(dirfd int, name string, st *stat) error {
+	return unix.UtimesNanoAt(dirfd, name, []unix.Timespec{st.atime, st.mtime}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // lease takes a read lease: EAGAIN if somebody has the file open for writing. Closing fd ends it.
