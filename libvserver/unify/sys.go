@@ -211,12 +211,7 @@ func exchange(oldfd int, oldname string, newfd int, newname string) error {
 	if err := unix.Renameat2(oldfd, oldname, newfd, newname, unix.RENAME_EXCHANGE); err != nil || !xfs {
 		return err
 	}
-	return errors.Join(oldTimes(newfd, newname, &a), oldTimes(oldfd, oldname, &b))
-}
-
-// oldTimes gives a directory the access and modification times of st.
-func oldTimes(dirfd int, name string, st *stat) error {
-	return unix.UtimesNanoAt(dirfd, name, []unix.Timespec{st.atime, st.mtime}, unix.AT_SYMLINK_NOFOLLOW)
+	return errors.Join(setTimes(newfd, newname, &a), setTimes(oldfd, oldname, &b))
 }
 
 // lease takes a read lease: EAGAIN if somebody has the file open for writing. Closing fd ends it.
