@@ -25,7 +25,11 @@ try mknod made c 1 1
 
 func probeDevices(t *testing.T, m *Manager) []string {
 	t.Helper()
-	dir := t.TempDir()
+	dir, err := os.MkdirTemp("/dev", "vsruntest") // /tmp may be mounted with nodev
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	for name, n := range map[string]struct {
 		mode uint32
 		dev  uint64

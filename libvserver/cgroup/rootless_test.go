@@ -19,7 +19,7 @@ func asNobody(t *testing.T) bool {
 	}
 	needRoot(t)
 	cmd := exec.Command("/proc/self/fd/3", "-test.run", "^"+t.Name()+"$", "-test.v")
-	f, err := os.Open(os.Args[0]) // its directory may be closed to others
+	f, err := os.Open("/proc/self/exe") // its directory may be closed to others
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"bufio"
+	"encoding/json"
 	"fmt"
 	"net"
 	"os"
@@ -337,4 +338,68 @@ func TestCheckpointTCPInFlight(t *testing.T) {
 	c.say()
 	c.must("delete", "--force", c.tag)
 	c.noLeaks()
+}
+
+// A container in namespaces of another, as in a pod: they are joined again, and neither saved nor made.
+func TestCheckpointJoined(t *testing.T) {
+	needCriu(t)
+	needRuntime(t, "runc")
+	for _, types := range []string{"network", "network ipc uts", "pid"} {
+		t.Run(types, func(t *testing.T) {
+			var edits []string
+			pod := newPlace(t, "sh:while :; do sleep 1; done") // reaps, and has no threads: the pids stay free
+			pod.must("run", "-d", "-b", pod.bundle(), pod.tag)
+			defer pod.must("delete", "--force", pod.tag)
+			var st struct{ Pid int }
+			if err := json.Unmarshal([]byte(pod.must("state", pod.tag).Stdout), &st); err != nil {
+				t.Fatal(err)
+			}
+			ns := func(pid int, typ string) string {
+				name := map[string]string{"network": "net"}[typ]
+				if name == "" {
+					name = typ
+				}
+				link, err := os.Readlink(fmt.Sprintf("/proc/%d/ns/%s", pid, name))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return link
+			}
+			for typ := range strings.FieldsSeq(types) {
+				file := map[string]string{"network": "net"}[typ]
+				if file == "" {
+					file = typ
+				}
+				edits = append(edits, fmt.Sprintf("linux.namespaces[type=%s].path=/proc/%d/ns/%s", typ, st.Pid, file))
+				if typ == "uts" {
+					edits = append(edits, "-hostname")
+				}
+			}
+			c := newCounter(t, edits...)
+			c.run()
+			same := func(when string) {
+				t.Helper()
+				var own struct{ Pid int }
+				if err := json.Unmarshal([]byte(c.must("state", c.tag).Stdout), &own); err != nil {
+					t.Fatal(err)
+				}
+				for typ := range strings.FieldsSeq(types) {
+					if a, b := ns(st.Pid, typ), ns(own.Pid, typ); a != b {
+						t.Errorf("%s, %s: %s, want the pod's %s", when, typ, b, a)
+					}
+				}
+			}
+			same("at first")
+			res := c.try("checkpoint", "--image-path", c.images, c.tag)
+			if res.Code != 0 {
+				t.Fatalf("checkpoint: %s", res.Stderr)
+			}
+			c.restore()
+			same("restored")
+			c.goesOn(5)
+			c.must("delete", "--force", c.tag)
+			c.gapless()
+			c.noLeaks()
+		})
+	}
 }
