@@ -394,7 +394,15 @@ func TestCheckpointJoined(t *testing.T) {
 			if res.Code != 0 {
 				t.Fatalf("checkpoint: %s", res.Stderr)
 			}
-			c.restore()
+			// Who died in the pod's pid namespace keeps his numbers, and his session's, until the pod's first process reaps him.
+			var said string
+			if !harness.Poll(20*time.Second, func() bool {
+				res := c.try("restore", "-d", "-b", c.bundle(), "--image-path", c.images, c.tag)
+				said = res.Stderr
+				return res.Code == 0 || !strings.Contains(said, "File exists")
+			}) || c.status(c.tag) != "running" {
+				t.Fatalf("restore: %s", said)
+			}
 			same("restored")
 			c.goesOn(5)
 			c.must("delete", "--force", c.tag)
