@@ -151,6 +151,9 @@ func (s *restoration) restore(path string) (err error) {
 		opt.Stdio = [3]int{-1, -1, s.notes.fd}
 	}
 	s.dirs.fresh()
+	if s.netns > 0 {
+		takeOverLock(s.netns)
+	}
 	if err := s.noNewPrivileges(path); err != nil {
 		return err
 	}

@@ -144,6 +144,12 @@ func (c *compiler) newFS(s plan.Mount, m slot) {
 	i := c.call(unix.SYS_FSMOUNT, "fsmount", fs.arg(), val(unix.FSMOUNT_CLOEXEC), val(s.Set))
 	c.into(i, m)
 	c.close(fs)
+	if s.Label != "" {
+		root := c.newSlot()
+		c.into(c.call(unix.SYS_OPENAT, "open it", m.arg(), val(c.cstring(".")), val(unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)), root)
+		c.call(unix.SYS_FSETXATTR, "label "+s.Label, root.arg(), val(c.cstring("security.selinux")), val(c.cstring(s.Label)), val(len(s.Label)), val(0))
+		c.close(root)
+	}
 	if s.Fallback == "" {
 		return
 	}

@@ -211,8 +211,14 @@ func (b *builder) fsMount(s *Mount) {
 			s.SuperFlags = append(s.SuperFlags, "ro")
 		}
 	}
-	if b.linux.MountLabel != "" && b.facts.SELinux && s.Type != "proc" && s.Type != "sysfs" {
-		s.Data = append(s.Data[:len(s.Data):len(s.Data)], b.labelOption()+"="+b.linux.MountLabel)
+	if b.linux.MountLabel != "" && b.facts.SELinux {
+		switch s.Type {
+		case "proc", "sysfs", "cgroup2": // the policy labels their files, and the host has them, with no context
+		case "mqueue": // the kernel made it with the ipc namespace, without a context, and refuses another
+			s.Label = b.linux.MountLabel
+		default:
+			s.Data = append(s.Data[:len(s.Data):len(s.Data)], b.labelOption()+"="+b.linux.MountLabel)
+		}
 	}
 }
 

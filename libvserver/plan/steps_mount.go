@@ -36,6 +36,8 @@ type Mount struct {
 	// CoverMode: a tmpfs without mode= takes the mode of the directory that it covers, 01777 for a new one.
 	CoverMode bool
 	CopyUp    bool
+	// Label is the root directory's SELinux label, for a filesystem that has no option for it.
+	Label string
 
 	NoFollowSource, NoFollowTarget bool
 	// Optional: a failure (EPERM, EBUSY of nested sysfs or cgroups in user namespaces; ENOENT of a bind) falls back to a

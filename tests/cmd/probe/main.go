@@ -19,6 +19,7 @@
 //	probe exercise DIR SEED N  do N things to such a tree, and print what comes of each
 //	probe pages FILE...        how many pages of each file are in the page cache, of how many
 //	probe leavequota FILE      try what takes a file out of its project quota
+//	probe xattr NAME PATH...   an extended attribute of files
 //	probe keys                 the description of the session keyring
 //
 // The two Go debug settings keep Go's runtime from opening cgroup files,
@@ -138,6 +139,21 @@ func call(n []uintptr) {
 		return
 	}
 	fmt.Println("ret", int(r))
+}
+
+func xattr(args []string) error {
+	if len(args) < 2 {
+		return fmt.Errorf("want NAME PATH...")
+	}
+	for _, p := range args[1:] {
+		buf := make([]byte, 256)
+		n, err := unix.Getxattr(p, args[0], buf)
+		if err != nil {
+			return fmt.Errorf("getxattr %s: %w", p, err)
+		}
+		fmt.Println(p, strings.TrimRight(string(buf[:n]), "\x00"))
+	}
+	return nil
 }
 
 func rawSyscall(args []string) error {
