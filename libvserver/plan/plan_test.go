@@ -254,6 +254,29 @@ func TestMountLabelOption(t *testing.T) {
 	}
 }
 
+// TestMountLabel: every filesystem has the label in the way that the kernel takes it.
+func TestMountLabel(t *testing.T) {
+	b := parse(t, head+`"mounts":[{"destination":"/tmpfs","type":"tmpfs"},{"destination":"/proc","type":"proc"},{"destination":"/mqueue","type":"mqueue"},`+
+		`{"destination":"/sys","type":"sysfs"},{"destination":"/cgroup","type":"cgroup"},{"destination":"/bind","type":"bind","source":"/etc"}],`+
+		`"linux":{"mountLabel":"u:r:t:s0","namespaces":[{"type":"mount"},{"type":"pid"},{"type":"ipc"},{"type":"network"},{"type":"cgroup"}]}}`)
+	p, err := Build(b, host(unified), &Options{ID: "ID"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, s := range p.Steps {
+		if m, ok := s.(Mount); ok {
+			got[m.Target] = strings.Join(m.Data, ",") + "|" + m.Label
+		}
+	}
+	want := map[string]string{"/tmpfs": "context=u:r:t:s0|", "/proc": "|", "/mqueue": "|u:r:t:s0", "/sys": "|", "/cgroup": "|", "/bind": "|"}
+	for target := range want {
+		if d := cmp.Diff(want[target], got[target]); d != "" {
+			t.Errorf("%s: %s", target, d)
+		}
+	}
+}
+
 // TestTargetsStayInside: whatever a config says, no step names a path outside the root filesystem to be changed.
 func TestTargetsStayInside(t *testing.T) {
 	b := parse(t, head+`"mounts":[{"destination":"../../a","type":"tmpfs"},{"destination":"/x/../../../etc","type":"tmpfs"}],"linux":{"namespaces":[{"type":"mount"}],"devices":[{"path":"/dev/../../../d","type":"c","major":1,"minor":3}]}}`)
