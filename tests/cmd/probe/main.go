@@ -87,6 +87,7 @@ var actions = map[string]func([]string) error{
 	"datagrams":  datagrams,
 	"notify":     notify,
 	"write":      write,
+	"xattr":      xattr,
 	"keys":       keys,
 	"fixture":    fixture,
 	"exercise":   exercise,
