@@ -58,6 +58,7 @@ func (l *launched) save(rec *state.Record) {
 	}
 	flag("upperKeep", l.Upper.Keep)
 	flag("upperLimited", l.Upper.Limited)
+	flag("upperMade", l.Upper.Made)
 	for _, text := range [...]struct{ key, value string }{
 		{"rdtMon", l.RdtMon}, {"rdtGroup", l.RdtGroup}, {"netCgroup", l.NetCgroup}, {"landlock", l.Landlock}, {"private", l.Upper.Private}, {"upper", l.Upper.Dir},
 	} {
@@ -122,6 +123,8 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.Upper.Dir = r.String()
 		case "upperKeep":
 			l.Upper.Keep = r.Bool()
+		case "upperMade":
+			l.Upper.Made = r.Bool()
 		case "upperLimited":
 			l.Upper.Limited = r.Bool()
 		case "netCgroup":

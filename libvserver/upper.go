@@ -41,6 +41,7 @@ type upperRecord struct {
 	Dir     string // that of the upper layer; "" in memory
 	Keep    bool
 	Limited bool // Dir has a quota
+	Made    bool // Dir was not there before
 }
 
 // lookAtTree is plan.Facts.Tree.
@@ -92,11 +93,17 @@ func (n *creation) placeUpper() error {
 		return nil
 	}
 	var st unix.Stat_t
-	switch err = unix.Lstat(u.Dir+"/"+launch.UpperName, &st); {
+	err = unix.Lstat(u.Dir, &st)
+	u.Made = err == unix.ENOENT
+	if err == nil {
+		err = unix.Lstat(u.Dir+"/"+launch.UpperName, &st)
+	}
+	switch {
 	case err == nil && !o.Keep:
 		u.Dir = "" // it is not ours to remove
 		return fmt.Errorf("%s: %s is there already (rootfs.keep=true uses it again)", spec.AnnotationPath("rootfs.upper"), o.Dir+"/"+launch.UpperName)
 	case err != nil && err != unix.ENOENT:
+		u.Dir = ""
 		return fmt.Errorf("%s: %w", spec.AnnotationPath("rootfs.upper"), &os.PathError{Op: "lstat", Path: o.Dir, Err: err})
 	}
 	n.upperThere = err == nil
@@ -351,9 +358,10 @@ func removeUpper(u *upperRecord, xid uint32) error {
 				return fmt.Errorf("remove what the container has written: %w", err)
 			}
 		}
-		// What it was made in goes too, if there is nothing else in it.
-		if err := unix.Rmdir(u.Dir); err != nil && !errors.Is(err, unix.ENOENT) && !errors.Is(err, unix.ENOTEMPTY) && !errors.Is(err, unix.EEXIST) {
-			log.Warnf("%v", &os.PathError{Op: "rmdir", Path: u.Dir, Err: err})
+		if u.Made {
+			if err := unix.Rmdir(u.Dir); err != nil && err != unix.ENOENT && err != unix.ENOTEMPTY {
+				log.Warnf("%v", &os.PathError{Op: "rmdir", Path: u.Dir, Err: err})
+			}
 		}
 	}
 	if err := os.RemoveAll(u.Private); err != nil {

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -126,6 +127,12 @@ func (b *builder) overlay() {
 		o.Tmpfs = true
 	case u != "":
 		o.Upper = b.b.Abs(u)
+		for _, dir := range [...]string{b.p.Rootfs, t.Store} {
+			if o.Upper == "/" || o.Upper == dir || strings.HasPrefix(o.Upper, dir+"/") {
+				b.fault(spec.AnnotationPath("rootfs.upper"), "must not be / or in the tree or its store (got "+strconv.Quote(u)+")")
+				return
+			}
+		}
 	}
 	if x.Rootfs.Upper != "" {
 		o.UpperAt = Origin(spec.AnnotationPath("rootfs.upper"))
