@@ -95,18 +95,24 @@ func (n *creation) placeUpper() error {
 	var st unix.Stat_t
 	err = unix.Lstat(u.Dir, &st)
 	u.Made = err == unix.ENOENT
-	if err == nil {
-		err = unix.Lstat(u.Dir+"/"+launch.UpperName, &st)
+	there := 0
+	for _, name := range [...]string{launch.UpperName, launch.WorkName} {
+		switch err := unix.Lstat(u.Dir+"/"+name, &st); err {
+		case nil:
+			there++
+		case unix.ENOENT:
+		default:
+			u.Dir = ""
+			return fmt.Errorf("%s: %w", spec.AnnotationPath("rootfs.upper"), &os.PathError{Op: "lstat", Path: o.Dir + "/" + name, Err: err})
+		}
 	}
-	switch {
-	case err == nil && !o.Keep:
-		u.Dir = "" // it is not ours to remove
-		return fmt.Errorf("%s: %s is there already (rootfs.keep=true uses it again)", spec.AnnotationPath("rootfs.upper"), o.Dir+"/"+launch.UpperName)
-	case err != nil && err != unix.ENOENT:
+	// What somebody else has made is neither used nor, when the container goes, removed: only a layer that was kept has both.
+	if there > 0 && (!o.Keep || there < 2) {
 		u.Dir = ""
-		return fmt.Errorf("%s: %w", spec.AnnotationPath("rootfs.upper"), &os.PathError{Op: "lstat", Path: o.Dir, Err: err})
+		return fmt.Errorf("%s: %s has a directory %s or %s already (rootfs.keep=true goes on with a layer that has both)",
+			spec.AnnotationPath("rootfs.upper"), o.Dir, launch.UpperName, launch.WorkName)
 	}
-	n.upperThere = err == nil
+	n.upperThere = there == 2
 	if u.Limited && o.Keep && n.bundle.VServer.XID == 0 {
 		return fmt.Errorf("%s: the limits of what is kept belong to a context id: context.xid must give one", o.DiskAt)
 	}
@@ -200,7 +206,10 @@ func (n *creation) makeLayer(o *plan.Overlay, u *upperRecord) (err error) {
 			return fmt.Errorf("%w of %s: %w", errQuota, o.Dir, err)
 		}
 	}
-	if err := unix.Mkdirat(o.FD, launch.WorkName, 0o700); err != nil && err != unix.EEXIST {
+	if err := unix.Mkdirat(o.FD, launch.WorkName, 0o700); err != nil {
+		if err == unix.EEXIST && u.Dir != u.Private {
+			u.Dir = "" // it is somebody else's: the undoing of this launch must not remove it
+		}
 		return &os.PathError{Op: "mkdir", Path: o.Dir + "/" + launch.WorkName, Err: err}
 	}
 	return copyRoot(o)
