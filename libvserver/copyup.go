@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/host"
+	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
 // copyUp fills a tmpfs with what it covers (tmpcopyup). The child hands over the two directories in turn.
@@ -33,9 +34,25 @@ func (n *creation) copyUp(fd int) error {
 		err = work()
 	}
 	if err != nil {
-		return fmt.Errorf("tmpcopyup: %w", err)
+		m := n.copiedUp()
+		return fmt.Errorf("%s: %s: tmpcopyup: %w", m.At(), m, err)
 	}
+	n.copied++
 	return nil
+}
+
+// copiedUp is the mount whose turn it is.
+func (n *creation) copiedUp() (m plan.Mount) {
+	turn := n.copied
+	for _, s := range n.plan.Steps {
+		if s, ok := s.(plan.Mount); ok && s.CopyUp {
+			if m = s; turn == 0 {
+				break
+			}
+			turn--
+		}
+	}
+	return m
 }
 
 // asMapped makes files as root of the user namespace that a process is in, where it is not root of the host: in a filesystem

@@ -62,6 +62,7 @@ type creation struct {
 	// upperThere: the upper layer of a unified tree is one that was kept.
 	upperThere bool
 	covered    int // the directory that a tmpfs with tmpcopyup will cover
+	copied     int // how many of those are done
 	net        *netcontext.Context
 }
 

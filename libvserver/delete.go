@@ -12,14 +12,16 @@ import (
 )
 
 // Delete removes what a stopped container has left; with force it stops it first. The spec has no other way for a
-// container that was created and never started (runtime.md, "Delete"). Of a container whose record is damaged it removes
-// the directory: nothing but that is made before there is a whole record, and to look for what somebody else's damage may
-// hide by the id alone could hit anybody.
+// container that was created and never started (runtime.md, "Delete").
 func (r *Runtime) Delete(id string, force bool) error {
 	c, err := r.open(id)
 	if err != nil {
 		if force && errors.Is(err, state.ErrNotExist) {
 			return nil
+		}
+		var damaged *state.DamagedError
+		if force && errors.As(err, &damaged) {
+			return r.deleteDamaged(id)
 		}
 		return err
 	}
@@ -32,6 +34,7 @@ func (r *Runtime) Delete(id string, force bool) error {
 		c.dir.Unlock()
 		return err
 	}
+	c.force = force
 	if err := c.destroy(); err != nil {
 		return err
 	}
@@ -69,7 +72,12 @@ func (c *container) destroy() error {
 	}
 	if m != nil {
 		detachNetwork(m, l.NetCgroup)
-		if err := m.Destroy(); err != nil {
+		err := m.Destroy()
+		if err != nil && c.force && m.Kill() == nil {
+			// Whose processes these are is not known (they were taken for others' from another time namespace), but where.
+			err = m.Destroy()
+		}
+		if err != nil {
 			c.dir.Unlock()
 			return err
 		}
@@ -88,4 +96,14 @@ func (c *container) destroy() error {
 	err = c.dir.Remove(c.rec.Xid)
 	_ = fault.On && fault.At(fault.StateGone)
 	return err
+}
+
+// deleteDamaged removes the directory of a container whose record is damaged: nothing but that is made before there is a
+// whole record, and to look for what somebody else's damage may hide by the id alone could hit anybody.
+func (r *Runtime) deleteDamaged(id string) error {
+	dir, err := r.Store.Lock(id, lockWait)
+	if err != nil {
+		return err
+	}
+	return dir.Remove(0)
 }

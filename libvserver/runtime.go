@@ -71,6 +71,8 @@ type container struct {
 	dir *state.Dir
 	rec *state.Record
 	cg  *cgroup.Manager
+	// force: what is left of it goes, whoever's it is.
+	force bool
 	// notify is the socket of the sd_notify proxy, 0 if there is none.
 	notify int
 }

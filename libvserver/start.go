@@ -24,7 +24,7 @@ func (r *Runtime) open(id string) (*container, error) {
 		return nil, err
 	}
 	rec, err := dir.Load()
-	if rec == nil {
+	if err != nil {
 		dir.Unlock()
 		return nil, err
 	}

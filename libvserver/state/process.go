@@ -89,12 +89,22 @@ func StartTime(pid int) (uint64, error) {
 }
 
 // Alive reports whether the process pid that started at start still runs.
+// Where that can't be found out (no descriptor left, no memory) it is taken to
+// run: what has to go on may then fail, but nobody takes it for dead.
 func Alive(pid int, start uint64) bool {
+	alive, err := alive(pid, start)
+	return alive || err != nil
+}
+
+func alive(pid int, start uint64) (bool, error) {
 	if pid <= 0 {
-		return false
+		return false, nil
 	}
 	st, err := readStat(pid)
-	return err == nil && !st.gone() && st.start == start
+	if err == ErrGone {
+		return false, nil
+	}
+	return err == nil && !st.gone() && st.start == start, err
 }
 
 // Process is a hold on one process, which a later process of the same pid can't
@@ -122,11 +132,14 @@ func OpenProcess(pid int, start uint64) (*Process, error) {
 		return nil, fmt.Errorf("pidfd_open %d: %w", pid, err)
 	}
 	// Now that it is held, see that it is the right one.
-	if !Alive(pid, start) {
+	if ok, err := alive(pid, start); !ok {
 		if fd >= 0 {
 			unix.Close(fd)
 		}
-		return nil, ErrGone
+		if err == nil {
+			err = ErrGone
+		}
+		return nil, err
 	}
 	return &Process{pid, start, fd}, nil
 }

@@ -273,8 +273,9 @@ func (w *sweep) places() map[string][]place {
 		errno := errnos[n%len(errnos)]
 		n++
 		all["call kill"] = append(all["call kill"], place{inject: &injection{at: at}})
-		if at.nr == unix.SYS_CLOSE {
-			continue // it never fails to close
+		switch at.nr {
+		case unix.SYS_CLOSE, unix.SYS_WAIT4, unix.SYS_FCHDIR:
+			continue // they never fail where they are used, and what is not closed, reaped or left holds others up
 		}
 		all["call errno"] = append(all["call errno"], place{inject: &injection{at: at, errno: errno}})
 	}
@@ -329,7 +330,9 @@ func (w *sweep) try(p place) {
 	killed := res.Code == 128+int(unix.SIGKILL)
 	// What dies when its program is next has run, as far as the caller knows.
 	died := res.Code == fault.DieStatus && strings.HasSuffix(p.order, "=die") && w.op.name == "exec"
-	if res.Code != 0 && !killed && !died {
+	// A thread that can't leave the container's namespace again ends the process.
+	trapped := canTrace && p.inject != nil && p.inject.at.nr == unix.SYS_SETNS && res.Stderr == ""
+	if res.Code != 0 && !killed && !died && !trapped {
 		w.sane(where, res)
 	}
 	st := w.state(w.id)
