@@ -3,7 +3,9 @@ package faults
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 )
 
 // fixture is a bundle to be tried. Each is about other steps.
@@ -70,6 +72,8 @@ var fixtures = []fixture{
 		"linux.maskedPaths=[]", "linux.readonlyPaths=[]", "root.readonly=false")},
 	{name: "notify", edits: edits("sh:probe notify READY=1; exec sleep 100000"), env: []string{"NOTIFY_SOCKET=@" + notifyName}},
 	{name: "context", edits: edits(`annotations."org.linux-vserver.context.xid"="1234"`)},
+	{name: "criu", edits: edits("sh:exec >/dev/null 2>&1 </dev/null; sleep 100000", "root.readonly=false"), need: needCriu},
+	{name: "short", edits: edits("sh:sleep 0.1; exit 0")},
 	{name: "nopivot", edits: edits(), flags: []string{"--no-pivot", "--no-new-keyring"}},
 }
 
@@ -83,4 +87,13 @@ func needV1(controllers ...string) func() string {
 		}
 		return ""
 	}
+}
+
+func needCriu() string {
+	out, err := exec.Command("criu", "check").CombinedOutput()
+	if err == nil {
+		return ""
+	}
+	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
+	return "needs CRIU: " + err.Error() + " " + line
 }

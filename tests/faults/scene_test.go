@@ -43,8 +43,11 @@ func newScene(t *testing.T) *scene {
 	s.env = []string{"PATH=" + os.Getenv("PATH"), "TMPDIR=" + os.Getenv("TMPDIR")}
 	s.terminals = listenTerminals(t, filepath.Join(s.dir, "console.sock"))
 	listenNotify(t)
-	if err := harness.MakeBundle(filepath.Join(s.dir, "other"), probe, "args:/bin/sleep 100000",
-		`linux.resources={"pids":{"limit":77}}`, `linux.namespaces+={"type":"time"}`); err != nil {
+	other := []string{"args:/bin/sleep 100000", `linux.namespaces+={"type":"time"}`}
+	if v1["pids"] || v2["pids"] {
+		other = append(other, `linux.resources={"pids":{"limit":77}}`)
+	}
+	if err := harness.MakeBundle(filepath.Join(s.dir, "other"), probe, other...); err != nil {
 		t.Fatal(err)
 	}
 	s.must("run", "-d", "-b", filepath.Join(s.dir, "other"), s.bystander)
@@ -113,8 +116,16 @@ func (s *scene) state(id string) (st report) {
 
 // world is what there is; the test's own files are left out.
 func (s *scene) world() []string {
-	return harness.World(tag, s.filters, s.trace, "/run/vsrun-seccomp", filepath.Join(s.dir, "pid"))
+	return harness.World(tag, s.filters, append([]string{s.trace, filepath.Join(s.dir, "pid"), s.images()}, kept...)...)
 }
+
+// kept are files that are meant to stay: caches, a mount point, a registry;
+// and what CRIU leaves in /tmp when it is killed.
+var kept = []string{"/run/vsrun-seccomp", "/run/vsrun-criu", "/run/criu.kdat", "/run/overlay/upper/vsrun-xid-*", "/run/overlay/upper/.criu.*",
+	"/run/overlay/work/*"}
+
+// images is where checkpoints go.
+func (s *scene) images() string { return filepath.Join(s.dir, "images") }
 
 func (s *scene) settle(before []string) []string {
 	return harness.Settle(before, s.world)
@@ -195,9 +206,7 @@ func (s *scene) clear(diff []string) {
 		time.Sleep(10 * time.Millisecond)
 	}
 	s.before = s.world()
-	if len(s.t.Name()) > 0 && s.t.Failed() {
-		s.failures()
-	}
+	s.failures()
 }
 
 // failures ends a test that fails and fails.

@@ -72,6 +72,9 @@ func initProcess() (int, error) {
 	if err := privateMounts(os.Getenv(isolatedEnv+"_V2") != ""); err != nil {
 		return 1, err
 	}
+	if err := loopback(); err != nil {
+		return 1, err
+	}
 	signal.Ignore(unix.SIGINT, unix.SIGTERM)
 	cmd := again("inside")
 	cmd.Env = append(cmd.Env, "TMPDIR="+privateTmp)
@@ -92,6 +95,21 @@ func initProcess() (int, error) {
 			return ws.ExitStatus(), nil
 		}
 	}
+}
+
+// loopback sets the device up, which CRIU needs.
+func loopback() error {
+	sock, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	defer unix.Close(sock)
+	lo, err := unix.NewIfreq("lo")
+	if err != nil {
+		return err
+	}
+	lo.SetUint16(unix.IFF_UP)
+	return os.NewSyscallError("ioctl(SIOCSIFFLAGS)", unix.IoctlIfreq(sock, unix.SIOCSIFFLAGS, lo))
 }
 
 const privateTmp = "/run/tmp"
@@ -131,7 +149,15 @@ func privateMounts(v2 bool) error {
 	} else {
 		steps = append(steps, attr("/sys/fs/cgroup", unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}))
 	}
-	return run(steps...)
+	if err := run(steps...); err != nil {
+		return err
+	}
+	// What is in /tmp stays to be seen, and can be written beside, where the kernel has overlays: CRIU wants that.
+	for _, d := range []string{"/run/overlay", "/run/overlay/upper", "/run/overlay/work"} {
+		_ = os.Mkdir(d, 0o777)
+	}
+	_ = unix.Mount("overlay", "/tmp", "overlay", 0, "lowerdir=/tmp,upperdir=/run/overlay/upper,workdir=/run/overlay/work")
+	return nil
 }
 
 // BuildFaults builds vsrun as make does, with the build tag that lets it be

@@ -19,7 +19,7 @@ import (
 // World lists all that a runtime may leave behind in an isolated test
 // program's namespaces (see Isolate): mounts, processes, cgroups whose name
 // holds tag, files below /run, unix sockets, network devices, and and
-// device filters. Files below one of ignore are left out. filters are the
+// device filters. Files that match a pattern of ignore are left out, with what is below. filters are the
 // device filters' hashes (DeviceFilters) to look for: programs are not in
 // namespaces, and others on this machine have their own.
 func World(tag string, filters []string, ignore ...string) []string {
@@ -35,7 +35,7 @@ func World(tag string, filters []string, ignore ...string) []string {
 		if err != nil {
 			return nil
 		}
-		if slices.Contains(ignore, path) {
+		if slices.ContainsFunc(ignore, func(pattern string) bool { ok, _ := filepath.Match(pattern, path); return ok }) {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
