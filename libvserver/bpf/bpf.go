@@ -108,3 +108,37 @@ func Delete(fd int, key unsafe.Pointer) error {
 	}
 	return nil
 }
+
+// Pin pins an object in a BPF filesystem.
+func Pin(fd int, path string) error {
+	p, err := unix.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	var pin runtime.Pinner
+	defer pin.Unpin()
+	pin.Pin(p)
+	attr := struct {
+		path          uint64
+		fd, fileFlags uint32
+	}{path: uint64(uintptr(unsafe.Pointer(p))), fd: uint32(fd)}
+	if _, err := Call(unix.BPF_OBJ_PIN, unsafe.Pointer(&attr), unsafe.Sizeof(attr)); err != nil {
+		return &os.PathError{Op: "bpf(BPF_OBJ_PIN)", Path: path, Err: err}
+	}
+	return nil
+}
+
+// Link attaches a program and returns the descriptor of what holds it: target is a descriptor of a network namespace for
+// BPF_SK_LOOKUP (Linux 5.9), the index of an interface in the caller's network namespace for BPF_TCX_INGRESS (6.6).
+func Link(prog int, target, typ uint32) (int, error) {
+	attr := struct {
+		prog, target, typ, flags uint32
+		relative, _              uint32
+		revision                 uint64
+	}{prog: uint32(prog), target: target, typ: typ}
+	fd, err := Call(unix.BPF_LINK_CREATE, unsafe.Pointer(&attr), unsafe.Sizeof(attr))
+	if err != nil {
+		return -1, fmt.Errorf("bpf(BPF_LINK_CREATE): %w", err)
+	}
+	return fd, nil
+}

@@ -4,84 +4,129 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/bpf"
 	"github.com/vsrun/vsrun/libvserver/helper"
 	"github.com/vsrun/vsrun/libvserver/host"
 )
 
-// AttachRequest is what the helper's jobs net-attach and net-udp are told.
-type AttachRequest struct {
-	Netns      uint64 // cookie
-	Path       string // of the network namespace
-	Interfaces []uint32
+// What is pinned for a network namespace, by NetnsPin: programs, which have its cookie in them, and the links that attach them.
+const (
+	LookupProgram = "lookup-prog"
+	UDPProgram    = "udp-prog"
+	lookupLink    = "lookup-link"
+	udpLink       = "udp-link" // with the interface's index after the cookie
+)
+
+// NetnsPin is the path of what is pinned for a network namespace.
+func NetnsPin(name string, cookie uint64) string {
+	return pinned(name + "-" + strconv.FormatUint(cookie, 10))
 }
 
-func (q *AttachRequest) append(b []byte) []byte {
-	b = binary.NativeEndian.AppendUint64(b, q.Netns)
-	b = binary.NativeEndian.AppendUint32(b, uint32(len(q.Interfaces)))
-	for _, i := range q.Interfaces {
-		b = binary.NativeEndian.AppendUint32(b, i)
-	}
-	return append(b, q.Path...)
+func udpPin(cookie uint64, index uint32) string {
+	return NetnsPin(udpLink, cookie) + "-" + strconv.FormatUint(uint64(index), 10)
 }
 
-// ParseAttachRequest reads a request.
-func ParseAttachRequest(b []byte) (*AttachRequest, error) {
-	if len(b) < 12 {
-		return nil, errors.New("message is cut short")
-	}
-	q := &AttachRequest{Netns: binary.NativeEndian.Uint64(b)}
-	n := binary.NativeEndian.Uint32(b[8:])
-	if b = b[12:]; uint64(len(b)) < 4*uint64(n) {
-		return nil, errors.New("message is cut short")
-	}
-	for ; n > 0; n-- {
-		q.Interfaces = append(q.Interfaces, binary.NativeEndian.Uint32(b))
-		b = b[4:]
-	}
-	q.Path = string(b)
-	return q, nil
-}
-
-// UDPPin is where the link of an interface's lookup of sockets for datagrams is pinned.
-func UDPPin(cookie uint64, index uint32) string {
-	return pinned("udp-" + strconv.FormatUint(cookie, 10) + "-" + strconv.FormatUint(uint64(index), 10))
-}
-
-// attachUDP has the lookup of sockets for datagrams attached to lo and the interfaces that have the context's addresses, where
-// nobody has yet. A context of one address needs none: who asks for 0.0.0.0 is bound to all there is, and its own datagrams
-// to 127.0.0.1 find it.
-func (r *register) attachUDP(c *Context) error {
-	if len(c.Net.Addresses) == 1 {
+// attachNetns attaches the lookup of listeners to the context's network namespace and, for a context of more than one
+// address, the lookup of sockets for datagrams to lo and the interfaces with these addresses, where nobody has yet. A context
+// of one address does without the latter: who asks for 0.0.0.0 is bound to all there is, and its own datagrams to 127.0.0.1
+// find it.
+func attachNetns(c *Context) error {
+	udp := len(c.Net.Addresses) > 1
+	lookup := unix.Access(NetnsPin(lookupLink, c.Netns), unix.F_OK) != nil
+	if !lookup && !udp {
 		return nil
 	}
-	if err := host.TCX.Err(); err != nil {
-		return at(fmt.Errorf("with more than one address, datagrams to all of them: %w (net.single-ip=true, or one address, does without)", err))
-	}
-	var q AttachRequest
-	if err := inNetns(c.NetnsPath, func() error {
-		list, err := interfaces(c)
-		q.Interfaces = list
-		return err
-	}); err != nil {
-		return at(err)
-	}
-	missing := q.Interfaces[:0]
-	for _, i := range q.Interfaces {
-		if unix.Access(UDPPin(c.Netns, i), unix.F_OK) != nil {
-			missing = append(missing, i)
+	return inNetns(c.NetnsPath, func() error {
+		if lookup {
+			ns, err := unix.Open("/proc/thread-self/ns/net", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return &os.PathError{Op: "open", Path: "/proc/thread-self/ns/net", Err: err}
+			}
+			defer unix.Close(ns)
+			if err := attachLink(c.Netns, LookupProgram, NetnsPin(lookupLink, c.Netns), uint32(ns), unix.BPF_SK_LOOKUP); err != nil {
+				return err
+			}
 		}
+		if !udp {
+			return nil
+		}
+		list, err := interfaces(c)
+		if err != nil {
+			return err
+		}
+		for _, i := range list {
+			pin := udpPin(c.Netns, i)
+			if unix.Access(pin, unix.F_OK) == nil {
+				continue
+			}
+			if err := attachLink(c.Netns, UDPProgram, pin, i, unix.BPF_TCX_INGRESS); err != nil {
+				if host.TCX.Err() != nil {
+					err = host.TCX.Err()
+				}
+				return fmt.Errorf("more than one address, and datagrams to all of them, on interface %d: %w", i, err)
+			}
+		}
+		return nil
+	})
+}
+
+// attachLink attaches a program of the network namespace, and pins what holds it.
+func attachLink(cookie uint64, program, pin string, target, typ uint32) error {
+	prog, err := bpf.Get(NetnsPin(program, cookie))
+	if errors.Is(err, unix.ENOENT) {
+		if _, err := helper.Run("net-netns", binary.NativeEndian.AppendUint64(nil, cookie)); err != nil {
+			return fmt.Errorf("load the BPF programs of the network namespace: %w", err)
+		}
+		prog, err = bpf.Get(NetnsPin(program, cookie))
 	}
-	if len(missing) == 0 {
+	if err != nil {
+		return err
+	}
+	defer unix.Close(prog)
+	link, err := bpf.Link(prog, target, typ)
+	if err != nil {
+		return fmt.Errorf("attach %s: %w", program, err)
+	}
+	defer unix.Close(link)
+	return bpf.Pin(link, pin)
+}
+
+// dropNetns takes the lookups from a network namespace where no context is left. The programs of the runtime's own namespace
+// stay loaded for the next context.
+func dropNetns(netns uint64) error {
+	if unix.Access(NetnsPin(lookupLink, netns), unix.F_OK) != nil && unix.Access(udpPin(netns, 1), unix.F_OK) != nil &&
+		unix.Access(NetnsPin(LookupProgram, netns), unix.F_OK) != nil {
 		return nil
 	}
-	q = AttachRequest{Netns: c.Netns, Path: c.netnsPath(), Interfaces: missing}
-	if _, err := helper.Run("net-udp", q.append(nil)); err != nil {
-		return at(fmt.Errorf("network namespace %s: %w", q.Path, err))
+	left := false
+	if err := eachEntry(func(e *Entry) bool {
+		left = e.Netns == netns
+		return !left
+	}); err != nil || left {
+		return err
+	}
+	pins, err := os.ReadDir(pinned(""))
+	if err != nil {
+		return err
+	}
+	own, _ := netnsCookie()
+	for _, p := range pins {
+		pin := pinned(p.Name())
+		switch n := len(NetnsPin(udpLink, netns)) + 1; {
+		case pin == NetnsPin(lookupLink, netns), len(pin) > n && pin[:n] == NetnsPin(udpLink, netns)+"-":
+		case own != netns && (pin == NetnsPin(LookupProgram, netns) || pin == NetnsPin(UDPProgram, netns)):
+		default:
+			continue
+		}
+		if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
 	}
 	return nil
 }

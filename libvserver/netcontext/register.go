@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"unsafe"
@@ -241,34 +242,7 @@ func (r *register) remove(e *Entry) error {
 	if err := os.Remove(fileOf(e.NID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return r.dropNetns(e.Netns)
-}
-
-// dropNetns unpins the lookup of listeners where no context is left.
-func (r *register) dropNetns(netns uint64) error {
-	list, err := Entries()
-	if err != nil {
-		return err
-	}
-	for _, e := range list {
-		if e.Netns == netns {
-			return nil
-		}
-	}
-	pins, err := os.ReadDir(pinned(""))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return err
-	}
-	udp := UDPPin(netns, 0)
-	udp = udp[strings.LastIndexByte(udp, '/')+1 : len(udp)-1]
-	for _, p := range pins {
-		if pin := pinned(p.Name()); pin == LookupPin(netns) || strings.HasPrefix(p.Name(), udp) {
-			if err := os.Remove(pin); err != nil && !errors.Is(err, os.ErrNotExist) {
-				return err
-			}
-		}
-	}
-	return nil
+	return dropNetns(e.Netns)
 }
 
 // Stale tells that the context's container is gone.
@@ -277,12 +251,21 @@ func (e *Entry) Stale() bool {
 }
 
 // Entries are all contexts of the host, by id; of all state roots.
-func Entries() ([]*Entry, error) {
+func Entries() (list []*Entry, err error) {
+	err = eachEntry(func(e *Entry) bool {
+		list = append(list, e)
+		return true
+	})
+	slices.SortFunc(list, func(a, b *Entry) int { return int(a.NID) - int(b.NID) })
+	return list, err
+}
+
+// eachEntry reads the register until do returns false.
+func eachEntry(do func(*Entry) bool) error {
 	files, err := os.ReadDir(registerDir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
+		return err
 	}
-	var list []*Entry
 	for _, f := range files {
 		if c := f.Name()[0]; c < '0' || c > '9' {
 			continue
@@ -292,14 +275,17 @@ func Entries() ([]*Entry, error) {
 			continue
 		}
 		if err != nil {
-			return nil, err
+			return err
 		}
-		list = append(list, e)
+		if !do(e) {
+			return nil
+		}
 	}
-	return list, nil
+	return nil
 }
 
-// Sweep removes the entries of containers that are gone, and returns how many.
+// Sweep removes the entries of containers that are gone, and returns how many; and what is pinned for network namespaces that
+// have no contexts and are not the caller's.
 func Sweep() (int, error) {
 	r, err := openRegister()
 	if err != nil {
@@ -316,7 +302,23 @@ func Sweep() (int, error) {
 			n++
 		}
 	}
-	return n, err
+	if err != nil {
+		return n, err
+	}
+	pins, err := os.ReadDir(pinned(""))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return n, err
+	}
+	for _, p := range pins {
+		if _, text, ok := strings.Cut(p.Name(), "-prog-"); ok {
+			if cookie, err := strconv.ParseUint(text, 10, 64); err == nil {
+				if err := dropNetns(cookie); err != nil {
+					return n, err
+				}
+			}
+		}
+	}
+	return n, nil
 }
 
 // writeEntry writes an entry whole or not at all.

@@ -60,6 +60,9 @@ func run(m *testing.M) (int, error) {
 		cmd.Env = append(os.Environ(), inside+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
 		err = cmd.Run()
+		if rt, err := harness.FindRuntime(); err == nil && rt.Name == "vsrun" { // what is pinned for the network namespace that was
+			_ = exec.Command(rt.Path, "net", "gc").Run()
+		}
 		var exit *exec.ExitError
 		if errors.As(err, &exit) {
 			return exit.ExitCode(), nil

@@ -6,16 +6,16 @@
 package job
 
 import (
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"github.com/cilium/ebpf"
 	"github.com/cilium/ebpf/asm"
 	"github.com/cilium/ebpf/btf"
 	"github.com/cilium/ebpf/features"
-	"github.com/cilium/ebpf/link"
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/netcontext"
@@ -34,25 +34,20 @@ const (
 )
 
 // Known reports whether name is one of the jobs.
-func Known(name string) bool { return name == "net-load" || name == "net-attach" || name == "net-udp" }
+func Known(name string) bool { return name == "net-load" || name == "net-netns" }
 
 // Run does a job.
 //
-//	net-load    makes and pins everything in the directory netcontext.Dir/ABI; no request, no answer
-//	net-attach  attaches the lookup of listeners to a network namespace; see netcontext.AttachRequest
-//	net-udp     attaches the lookup of sockets for datagrams to interfaces
+//	net-load   makes and pins everything in the directory netcontext.Dir/ABI; no request, no answer
+//	net-netns  makes and pins what a network namespace needs; the request is its cookie (uint64)
 func Run(name string, request []byte) ([]byte, error) {
 	if name == "net-load" {
 		return nil, loadAll()
 	}
-	q, err := netcontext.ParseAttachRequest(request)
-	if err != nil {
-		return nil, fmt.Errorf("%s request: %w", name, err)
+	if len(request) != 8 {
+		return nil, errors.New(name + " request: message is cut short")
 	}
-	if name == "net-udp" {
-		return nil, attachInterfaces(q)
-	}
-	return nil, attachNetns(q.Netns, q.Path)
+	return nil, loadNetns(binary.NativeEndian.Uint64(request))
 }
 
 func mapSpecs() []*ebpf.MapSpec {
@@ -149,62 +144,33 @@ func mountBpffs() error {
 	return nil
 }
 
-// attachNetns attaches the lookup of listeners to a network namespace, by a link that is pinned.
-func attachNetns(cookie uint64, path string) error {
-	dir := filepath.Join(netcontext.Dir, netcontext.ABI)
-	listeners, err := ebpf.LoadPinnedMap(filepath.Join(dir, netcontext.MapListeners), nil)
-	if err != nil {
-		return err
-	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "vsrun_lookup", Type: ebpf.SkLookup, AttachType: ebpf.AttachSkLookup,
-		Instructions: skLookup(&maps{listeners: listeners.FD()}, cookie), License: "Apache-2.0"})
-	if err != nil {
-		return fmt.Errorf("BPF program sk_lookup: %w", err)
-	}
-	ns, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	l, err := link.AttachNetNs(int(ns.Fd()), prog)
-	if err != nil {
-		return fmt.Errorf("attach the BPF program sk_lookup to %s: %w", path, err)
-	}
-	pin := netcontext.LookupPin(cookie)
-	if err := l.Pin(pin); err != nil {
-		return fmt.Errorf("pin %s: %w", pin, err)
-	}
-	return nil
-}
-
-// attachInterfaces attaches the lookup of sockets for datagrams to interfaces, by links that are pinned.
-func attachInterfaces(q *netcontext.AttachRequest) error {
-	owners, err := ebpf.LoadPinnedMap(filepath.Join(netcontext.Dir, netcontext.ABI, netcontext.MapOwners), nil)
-	if err != nil {
-		return err
-	}
-	sockets, err := ebpf.LoadPinnedMap(filepath.Join(netcontext.Dir, netcontext.ABI, netcontext.MapSockets), nil)
-	if err != nil {
-		return err
-	}
-	prog, err := ebpf.NewProgram(&ebpf.ProgramSpec{Name: "vsrun_udp", Type: ebpf.SchedCLS, Instructions: udpIngress(&maps{owners: owners.FD(), sockets: sockets.FD()}, q.Netns), License: "Apache-2.0"})
-	if err != nil {
-		return fmt.Errorf("BPF program udp: %w", err)
-	}
-	runtime.LockOSThread()
-	ns, err := os.Open(q.Path)
-	if err != nil {
-		return err
-	}
-	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-		return &os.PathError{Op: "setns", Path: q.Path, Err: err}
-	}
-	for _, index := range q.Interfaces {
-		l, err := link.AttachTCX(link.TCXOptions{Interface: int(index), Program: prog, Attach: ebpf.AttachTCXIngress, Anchor: link.Head()})
+// loadNetns makes and pins the programs of a network namespace, which have its cookie in them.
+func loadNetns(cookie uint64) error {
+	m := new(maps)
+	for name, fd := range map[string]*int{netcontext.MapListeners: &m.listeners, netcontext.MapOwners: &m.owners, netcontext.MapSockets: &m.sockets} {
+		em, err := ebpf.LoadPinnedMap(filepath.Join(netcontext.Dir, netcontext.ABI, name), nil)
 		if err != nil {
-			return fmt.Errorf("attach the BPF program udp to interface %d: %w", index, err)
+			return err
 		}
-		if err := l.Pin(netcontext.UDPPin(q.Netns, index)); err != nil {
-			return fmt.Errorf("pin %s: %w", netcontext.UDPPin(q.Netns, index), err)
+		*fd = em.FD()
+	}
+	for _, p := range []struct {
+		name  string
+		spec  ebpf.ProgramSpec
+		insns asm.Instructions
+	}{
+		{netcontext.LookupProgram, ebpf.ProgramSpec{Name: "vsrun_lookup", Type: ebpf.SkLookup, AttachType: ebpf.AttachSkLookup}, skLookup(m, cookie)},
+		{netcontext.UDPProgram, ebpf.ProgramSpec{Name: "vsrun_udp", Type: ebpf.SchedCLS}, udpIngress(m, cookie)},
+	} {
+		p.spec.Instructions, p.spec.License = p.insns, "Apache-2.0"
+		prog, err := ebpf.NewProgram(&p.spec)
+		if err != nil {
+			return fmt.Errorf("BPF program %s: %w", p.name, err)
+		}
+		pin := netcontext.NetnsPin(p.name, cookie)
+		_ = os.Remove(pin) // the first of the two, from one that was killed
+		if err := prog.Pin(pin); err != nil {
+			return fmt.Errorf("pin %s: %w", pin, err)
 		}
 	}
 	return nil

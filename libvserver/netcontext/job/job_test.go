@@ -1,7 +1,12 @@
 package job
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	maps2 "maps"
 	"os"
+	"slices"
 	"testing"
 
 	"github.com/cilium/ebpf"
@@ -47,5 +52,24 @@ func TestVerifier(t *testing.T) {
 			t.Fatalf("udp: %+v", err)
 		}
 		prog.Close()
+	}
+}
+
+// TestABI holds netcontext.ABI to the programs and maps: what is pinned by another version must not be taken for this one's.
+// Who changes them gives it another name, and this test the new digest.
+func TestABI(t *testing.T) {
+	const digest = "cc98079fe6cc7459"
+	m := &maps{setRetval: true}
+	h := sha256.New()
+	list := instructions(m)
+	list["lookup"], list["udp"] = skLookup(m, 1), udpIngress(m, 1)
+	for _, name := range slices.Sorted(maps2.Keys(list)) {
+		fmt.Fprintln(h, name, list[name])
+	}
+	for _, s := range mapSpecs() {
+		fmt.Fprintln(h, s.Name, s.Type, s.KeySize, s.ValueSize, s.MaxEntries, s.Flags)
+	}
+	if got := hex.EncodeToString(h.Sum(nil)[:8]); got != digest {
+		t.Errorf("digest %s, and %s belongs to netcontext.ABI %s", got, digest, netcontext.ABI)
 	}
 }
