@@ -40,7 +40,7 @@ func sink(kind, addr string) {
 	}
 }
 
-// rate prints operations, or bytes, a second.
+// rate prints operations, or bytes, a second, and the nanoseconds of CPU time that each took the client.
 func rate(kind, addr string, seconds int) {
 	end := time.Duration(seconds) * time.Second
 	begin := time.Now()
@@ -78,5 +78,9 @@ func rate(kind, addr string, seconds int) {
 	default:
 		usage()
 	}
-	fmt.Fprintf(os.Stdout, "%.0f\n", float64(n)/time.Since(begin).Seconds())
+	wall := time.Since(begin)
+	var u unix.Rusage
+	check("getrusage", unix.Getrusage(unix.RUSAGE_SELF, &u))
+	cpu := time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	fmt.Fprintf(os.Stdout, "%.0f %.3f\n", float64(n)/wall.Seconds(), float64(cpu.Nanoseconds())/float64(n))
 }
