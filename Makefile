@@ -14,6 +14,7 @@ ENTRY   = $(if $(filter amd64 arm64,$(shell go env GOARCH)),-E github.com/vsrun/
 HELPER  = libvserver/helper/bin/vsrun-helper
 DOCS    = contrib/man/vsrun.8
 DATE    = $(shell git log -1 --format=%cs 2>/dev/null || date +%F)
+IMPORT  = contrib/vserver2oci/vserver2oci
 BINDIR  = $(PREFIX)/sbin
 SHARE   = $(DESTDIR)$(PREFIX)/share
 UNITDIR = $(PREFIX)/lib/systemd/system
@@ -36,7 +37,7 @@ place = dd if=$(1) of=$(2).new bs=64K status=none && chmod 755 $(2).new && mv -f
 .DELETE_ON_ERROR:
 .PHONY: all docs deb run test test-engines test-vm vm-run vm-shell vm-image conformance cve lint bench install uninstall clean help FORCE
 
-all: vsrun docs ## build ./vsrun, static, and its manual pages and shell completions
+all: vsrun docs $(IMPORT) ## build ./vsrun, static, and its manual pages and shell completions
 
 # What needs libseccomp, D-Bus or the cgroups library is a program of its own,
 # embedded in vsrun and started only when needed, so the hot path has none of it.
@@ -50,6 +51,10 @@ vsrun: $(HELPER) $(SOURCES) go.mod go.sum Makefile
 	$(call place,$@.linked,$@) && rm $@.linked
 
 docs: $(DOCS)
+
+$(IMPORT): $(wildcard contrib/vserver2oci/*.go) $(filter spec/%,$(SOURCES))
+	@contrib/need go
+	CGO_ENABLED=0 go build -trimpath -tags $(TAGS) -ldflags '-s -w' -o $@ ./contrib/vserver2oci
 
 # Of the same definitions of the commands as the help.
 $(DOCS): $(HELPER) $(filter libvserver/cli/%,$(SOURCES)) $(wildcard contrib/gendocs/*.go)
@@ -80,11 +85,12 @@ bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 N
 	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
 	@go run ./tests/bench $(ARGS)
 
-install: vsrun docs ## install below $(DESTDIR)$(PREFIX): the binary, its helper, manual pages, completions, systemd units, examples
+install: vsrun docs $(IMPORT) ## install below $(DESTDIR)$(PREFIX): the binary, its helper, manual pages, completions, systemd units, examples
 	install -d $(DESTDIR)$(BINDIR)
 	$(call place,vsrun,$(DESTDIR)$(BINDIR)/vsrun)
 	install -D -m 755 $(HELPER) $(DESTDIR)$(PREFIX)/libexec/vsrun/vsrun-helper
 	install -D -m 755 contrib/seal $(DESTDIR)$(PREFIX)/libexec/vsrun/seal
+	install -m 755 $(IMPORT) $(DESTDIR)$(PREFIX)/libexec/vsrun/vserver2oci
 	test -n "$(DESTDIR)" || contrib/seal $(BINDIR)/vsrun
 	install -D -m 644 contrib/completion/vsrun.bash $(SHARE)/bash-completion/completions/vsrun
 	install -D -m 644 contrib/completion/_vsrun $(SHARE)/zsh/vendor-completions/_vsrun
@@ -101,13 +107,13 @@ uninstall: ## remove what install installed
 	rm -rf $(DESTDIR)$(PREFIX)/libexec/vsrun $(SHARE)/doc/vsrun
 	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(wildcard contrib/systemd/*))
 
-deb: vsrun docs ## build vsrun_VERSION_ARCH.deb, with all that install installs
+deb: all ## build vsrun_VERSION_ARCH.deb, with all that install installs
 	@contrib/need dpkg-deb
 	rm -f vsrun_*.deb
 	VERSION='$(VERSION)' contrib/deb/build
 
 clean: ## remove what was built
-	rm -f vsrun $(HELPER) vsrun_*.deb
+	rm -f vsrun $(HELPER) $(IMPORT) vsrun_*.deb
 	rm -rf tests/conformance/bin contrib/man contrib/completion
 
 help: ## this list
