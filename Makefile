@@ -84,6 +84,7 @@ bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 N
 	@contrib/need busybox unshare gcc libc
 	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
 	@go run ./tests/bench $(ARGS)
+	@go run ./tests/bench/net
 
 install: vsrun docs $(IMPORT) ## install below $(DESTDIR)$(PREFIX): the binary, its helper, manual pages, completions, systemd units, examples
 	install -d $(DESTDIR)$(BINDIR)

@@ -220,6 +220,11 @@ func (b *builder) filesystem() {
 	for i, p := range b.linux.MaskedPaths {
 		b.add(MaskPath{at1("linux.maskedPaths", i), path.Clean(p)})
 	}
+	if b.b.VServer.Net.HideNetif {
+		for _, p := range [...]string{"/sys/class/net", "/sys/devices/virtual/net"} {
+			b.add(MaskPath{Origin(spec.AnnotationPath("net.hide-netif")), p})
+		}
+	}
 	if b.p.CallerMounts {
 		b.add(Chroot{"root.path", b.p.Rootfs})
 		return

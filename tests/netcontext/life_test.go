@@ -225,3 +225,84 @@ func TestCheckpoint(t *testing.T) {
 	g.delete()
 	p.end()
 }
+
+// A network namespace that the container joins, as in a pod; a user namespace; both cgroup drivers' layouts.
+func TestJoined(t *testing.T) {
+	p := newPlace(t)
+	host := p.guest("host", "10.77.0.1,10.77.0.3")
+	joined := p.guest("joined", "10.77.0.100,fd77::100", `linux.namespaces+={"type":"network","path":"`+world+`"}`)
+	mapped := p.guest("mapped", "10.77.0.2", `linux.namespaces+={"type":"user"}`,
+		`linux.uidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`, `linux.gidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`)
+	for _, tt := range []struct {
+		g          *guest
+		args, want string
+	}{
+		{joined, "bind tcp 10.77.0.1:8080", "bind EADDRNOTAVAIL"},
+		{joined, "bind tcp 0.0.0.0:8080", "ok 0.0.0.0:8080"},
+		{joined, "bind tcp [fd77::100]:8080", "ok [fd77::100]:8080"},
+		{mapped, "bind tcp 10.77.0.1:8080", "bind EADDRNOTAVAIL"},
+		{mapped, "bind tcp 0.0.0.0:8080", "ok 0.0.0.0:8080"},
+		{mapped, "socket 17 3 768", "socket EPERM"},
+	} {
+		if got := tt.g.in(strings.Fields(tt.args)...); got != tt.want {
+			t.Errorf("%s: %s: %q, want %q", tt.g.id, tt.args, got, tt.want)
+		}
+	}
+	host.serve("serve", "tcp", "0.0.0.0:8080", "host")
+	joined.serve("serve", "tcp", "0.0.0.0:8080", "joined")
+	joined.serve("serve", "udp", "[::]:8080", "joined")
+	mapped.serve("serve", "tcp", "0.0.0.0:8080", "mapped")
+	for addr, want := range map[string]string{"10.77.0.1:8080": "host", "10.77.0.3:8080": "host", "10.77.0.100:8080": "joined", "10.77.0.2:8080": "mapped"} {
+		if got := answer(p.host("get", "tcp", addr)); got != want {
+			t.Errorf("%s: %q, want %q", addr, got, want)
+		}
+	}
+	for _, addr := range []string{"10.77.0.100:8080", "[fd77::100]:8080"} {
+		if got := answer(p.host("get", "udp", addr)); got != "joined" {
+			t.Errorf("%s: %q", addr, got)
+		}
+	}
+	if got := joined.in("get", "tcp", "127.0.0.1:8080"); got != "joined from 127.0.0.1 at 127.0.0.1, peer 127.0.0.1 local 127.0.0.1" {
+		t.Error(got)
+	}
+	for _, g := range []*guest{host, joined, mapped} {
+		g.delete()
+	}
+	p.end()
+}
+
+// The same on nothing but cgroup2.
+func TestPureV2(t *testing.T) {
+	p := newPlace(t)
+	if harness.CgroupLayout() == "v2" {
+		t.Skip("needs a hybrid host: this one is tested on version 2 by all the others")
+	}
+	g := p.bundle("a", "10.77.0.1", annotation+`rlimits.nsock"="3"`, "sh:/bin/sockets bind tcp 10.77.0.2:80; /bin/sockets bind tcp 0.0.0.0:80; /bin/sockets many 9")
+	c := p.call("run", "-b", g.dir, g.id)
+	c.PureV2 = true
+	res, err := rt.Run(c)
+	if want := "bind EADDRNOTAVAIL\nok 0.0.0.0:80\n3 ENOBUFS\n"; err != nil || res.Stdout != want {
+		t.Errorf("%v %q %q, want %q", err, res.Stdout, res.Stderr, want)
+	}
+	p.end()
+}
+
+// Bundles that ask for nothing make no call of bpf(2) for it, and start no helper.
+func TestNothingAsked(t *testing.T) {
+	p := newPlace(t)
+	if _, err := exec.LookPath("strace"); err != nil {
+		t.Skip("needs strace (apt-get install strace)")
+	}
+	g := p.bundle("plain", "", "args:/bin/true")
+	log := filepath.Join(p.dir, "strace")
+	c := p.call("run", "-b", g.dir, g.id)
+	c.Prefix = []string{"strace", "-f", "-e", "trace=bpf,flock,openat,execve", "-o", log}
+	if res, err := rt.Run(c); err != nil || res.Code != 0 {
+		t.Fatal(err, res.Stderr)
+	}
+	text, _ := os.ReadFile(log)
+	if strings.Contains(string(text), "vsrun-net") || strings.Contains(string(text), "BPF_OBJ_GET") {
+		t.Errorf("%s", text)
+	}
+	p.end()
+}
