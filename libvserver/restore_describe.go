@@ -37,6 +37,9 @@ func cgroupRoots(pid int) ([]proto.Pair, error) {
 func (s *restoration) describe(o *proto.Options) (extra []int, err error) {
 	o.EvasiveDevices, o.RstSibling = true, true
 	o.TCPClose, o.LSMProfile, o.LSMMountContext = s.o.TCPClose, s.o.LSMProfile, s.o.LSMMountContext
+	// In a user namespace every mount from outside is in a peer group, and where two are in the same, CRIU's newer way of
+	// mounting takes the wrong one for what both belong to: "Failed to copy sharing".
+	o.MountsCompat = s.plan.Clone.Has(unix.CLONE_NEWUSER)
 	o.ConfigFile = criuConfig(s.rec)
 	s.outer = outerMounts(s.plan, privateDir)
 	root, err := unix.Open(s.plan.Rootfs, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

@@ -61,7 +61,7 @@ func options(o *proto.Options) (*rpc.CriuOpts, error) {
 		LsmProfile: text(o.LSMProfile), LsmMountContext: text(o.LSMMountContext), EmptyNs: ptr(uint32(o.EmptyNS)),
 		NotifyScripts: ptr(true), ManageCgroups: ptr(true), // the mode below says how
 		LeaveRunning: &o.LeaveRunning, TcpEstablished: &o.TCPEstablished, TcpSkipInFlight: flag(o.TCPSkipInFlight),
-		TcpClose: flag(o.TCPClose), LinkRemap: flag(o.LinkRemap), ExtUnixSk: &o.ExtUnixSk, ShellJob: &o.ShellJob,
+		MntnsCompatMode: flag(o.MountsCompat), TcpClose: flag(o.TCPClose), LinkRemap: flag(o.LinkRemap), ExtUnixSk: &o.ExtUnixSk, ShellJob: &o.ShellJob,
 		FileLocks: &o.FileLocks, AutoDedup: flag(o.AutoDedup), LazyPages: flag(o.LazyPages), TrackMem: flag(o.TrackMem),
 		OrphanPtsMaster: flag(o.OrphanPtsMaster), EvasiveDevices: flag(o.EvasiveDevices), RstSibling: flag(o.RstSibling),
 		External: o.External,

@@ -66,7 +66,7 @@ type Options struct {
 	LeaveRunning, TCPEstablished, TCPSkipInFlight, TCPClose bool
 	LinkRemap, ExtUnixSk, ShellJob, FileLocks, AutoDedup    bool
 	LazyPages, TrackMem, OrphanPtsMaster                    bool
-	EvasiveDevices, RstSibling                              bool
+	EvasiveDevices, RstSibling, MountsCompat                bool
 
 	ExtMnt     []Pair // names by mount point; of restore, sources by name
 	CgroupRoot []Pair // controllers and paths
@@ -133,6 +133,7 @@ func (o *Options) members() []member {
 		{"tcp_close", &o.TCPClose}, {"link_remap", &o.LinkRemap}, {"ext_unix_sk", &o.ExtUnixSk}, {"shell_job", &o.ShellJob},
 		{"file_locks", &o.FileLocks}, {"auto_dedup", &o.AutoDedup}, {"lazy_pages", &o.LazyPages}, {"track_mem", &o.TrackMem},
 		{"orphan_pts_master", &o.OrphanPtsMaster}, {"evasive_devices", &o.EvasiveDevices}, {"rst_sibling", &o.RstSibling},
+		{"mntns_compat_mode", &o.MountsCompat},
 		{"ext_mnt", &o.ExtMnt}, {"cg_root", &o.CgroupRoot}, {"join_ns", &o.JoinNS}, {"external", &o.External},
 		{"inherit_fd", &o.InheritFD},
 	}
