@@ -1,9 +1,16 @@
 #!/bin/sh
-# containerd with RUNTIME, by ctr and by a small CRI client, with a daemon of its own.
+# containerd with RUNTIME, by ctr and by a small CRI client, with a daemon of its own. CGROUPS=systemd: with the systemd driver.
 . "$(dirname "$0")/lib.sh"
 command -v containerd >/dev/null || none "containerd is not installed"
 command -v ctr >/dev/null || none "ctr is not installed"
 cgroup=vsrun-engines-containerd
+parent=/$cgroup systemd=false
+# CGROUP is replaced by the name of one container's.
+place="--cgroup $parent/CGROUP"
+if [ "${CGROUPS:-}" = systemd ]; then
+	needs_systemd
+	parent=vsrunengines.slice systemd=true place='--runc-systemd-cgroup --cgroup vsrunengines.slice:ctr:CGROUP'
+fi
 cleanup() {
 	if [ -S "$dir/sock" ]; then
 		for ns in default k8s.io; do
@@ -35,6 +42,7 @@ state = "$dir/state"
   runtime_type = "io.containerd.runc.v2"
   [plugins."$cri".containerd.runtimes.under-test.options]
     BinaryName = "$RUNTIME"
+    SystemdCgroup = $systemd
 CONF
 [ $format = 3 ] && printf '[plugins."io.containerd.cri.v1.images".pinned_images]\n  sandbox = "%s"\n' "$image" >>"$dir/config.toml"
 mkdir "$dir/cni" "$dir/logs" "$dir/bin"
@@ -47,7 +55,7 @@ echo $! >"$dir/pid"
 await ctr -a "$dir/sock" version || { bad daemon "$(tail -3 "$dir/log")"; result; exit; }
 ctr -a "$dir/sock" image import "$dir/image.tar" >/dev/null || { bad import "ctr image import failed"; result; exit; }
 printf '#!/bin/sh\nexec ctr -a %s/sock "$@"\n' "$dir" >"$dir/bin/c"
-printf '#!/bin/sh\nexec ctr -a %s/sock run --runc-binary %s --cgroup /%s/$$ "$@"\n' "$dir" "$RUNTIME" "$cgroup" >"$dir/bin/run"
+printf '#!/bin/sh\nexec ctr -a %s/sock run --runc-binary %s %s "$@"\n' "$dir" "$RUNTIME" "$(echo "$place" | sed 's,CGROUP,$$,')" >"$dir/bin/run"
 printf '#!/bin/sh\nexec script -qec "$1" /dev/null\n' >"$dir/bin/pty"
 chmod +x "$dir"/bin/*
 PATH=$dir/bin:$PATH
@@ -91,6 +99,13 @@ check 'kill of a dead one' 1 'already finished|not found' c task kill -s TERM l
 check 'rm' 0 'exit code 9' c task rm l
 check 'container rm' 0 '' c container rm l
 check 'rm -f' 0 '' sh -c "run -d $i f sleep 1000 && c task rm -f f 2>/dev/null; c container rm f"
+n=${AT_ONCE:-0} patience=$PATIENCE
+if [ "$n" != 0 ]; then
+	PATIENCE=$((PATIENCE * 5))
+	check "$n at once" 0 "^$n\$" sh -c "seq $n | xargs -P $n -I{} run -d $i many{} sleep 100000 2>&1; c task ls | grep -c '^many.*RUNNING'"
+	check "$n gone at once" 0 '!.' sh -c "seq $n | xargs -P 20 -I{} c task rm -f many{} 2>&1 | grep -v 'exit code 137'; seq $n | xargs -n 10 ctr -a '$dir/sock' container rm"
+	PATIENCE=$patience
+fi
 check 'nothing is left' 0 '!.' sh -c 'c task ls -q; c container ls -q'
 
 if ! command -v go >/dev/null && [ ! -x "${VSRUN_TEST_BIN:-}/cri" ]; then
@@ -101,7 +116,7 @@ elif ! { [ -x "${VSRUN_TEST_BIN:-}/cri" ] && cp "$VSRUN_TEST_BIN/cri" "$dir/cri"
 	bad cri "the client cannot be built"
 else
 	ctr -a "$dir/sock" -n k8s.io image import "$dir/image.tar" >/dev/null
-	timeout $((240 * PATIENCE)) "$dir/cri" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "/$cgroup" >"$dir/cri.out" 2>&1 ||
+	timeout $((240 * PATIENCE)) "$dir/cri" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "$parent" >"$dir/cri.out" 2>&1 ||
 		grep -q FAIL "$dir/cri.out" || echo "FAIL the client: $(tail -1 "$dir/cri.out")" >>"$dir/cri.out"
 	sed "s,^\(ok\|FAIL\) ,\1 $engine/cri/," "$dir/cri.out"
 	passed=$((passed + $(grep -c '^ok' "$dir/cri.out"))) failed=$((failed + $(grep -c '^FAIL' "$dir/cri.out")))

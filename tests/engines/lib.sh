@@ -110,7 +110,7 @@ setup_podman() {
 
 # census lists what containers may leave: cgroups, units, mounts, states. compare_census checks what came since $dir/before.
 census() {
-	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun|/[0-9a-f]{64}' | grep -v '/vm.service'
+	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun|/[0-9a-f]{64}' | grep -v -e '/vm.service' -e '\.slice$' # systemd keeps slices
 	systemctl list-units --all --no-legend --plain 'libpod*' 'docker-*.scope' 'cri-containerd*' 'run-*.scope' | awk '{print "unit " $1}'
 	awk '{print "mount " $5}' /proc/self/mountinfo | grep -E 'overlay|containers|docker|containerd' | grep -vE '/containers/storage/overlay$'
 	for s in /run/vsrun /run/runc /run/crun /run/containerd/runc/* /run/docker/runtime-runc/moby; do

@@ -26,6 +26,7 @@ var suites = []suite{
 	{name: "containerd", command: engines("containerd"), limit: 20 * time.Minute, cri: true},
 	{name: "contrib", command: "tests/vm/suite/contrib", limit: 15 * time.Minute},
 	{name: "cgroup", command: "modprobe brd; modprobe rdma_rxe; tests/vm/suite/gotest libvserver/cgroup", limit: 10 * time.Minute},
+	{name: "containerd-systemd", command: "export CGROUPS=systemd AT_ONCE=100; " + engines("containerd"), limit: 20 * time.Minute, cri: true},
 	{name: "podman-systemd", command: engines("podman-systemd"), limit: 30 * time.Minute},
 	{name: "podman-rootless", command: engines("podman-rootless"), limit: 20 * time.Minute},
 	{name: "docker-systemd", command: engines("docker-systemd"), limit: 30 * time.Minute},
@@ -35,7 +36,7 @@ var suites = []suite{
 }
 
 // engines runs one of the scripts for engines: an emulated machine is given four times as long as they give a host.
-func engines(script string) string { return "PATIENCE=4 tests/engines/run.sh " + script }
+func engines(script string) string { return "export PATIENCE=4; tests/engines/run.sh " + script }
 
 var summary = regexp.MustCompile(`(?m)^(?:\S+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$`)
 

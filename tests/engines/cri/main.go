@@ -63,12 +63,15 @@ func main() {
 	}
 }
 
-// pods plays the life of two pods: one with namespaces of its own, one in the host's.
+// pods plays the life of three pods: with namespaces of its own, with a user namespace besides, in the host's.
 func (c *client) pods() {
 	if !c.step("version", c.version) {
 		return
 	}
 	c.pod("pod", &cri.NamespaceOption{Network: cri.NamespaceMode_POD, Pid: cri.NamespaceMode_CONTAINER})
+	ids := []*cri.IDMapping{{HostId: 200000, Length: 65536}}
+	c.pod("pod-userns", &cri.NamespaceOption{Network: cri.NamespaceMode_POD, Pid: cri.NamespaceMode_CONTAINER,
+		UsernsOptions: &cri.UserNamespace{Mode: cri.NamespaceMode_POD, Uids: ids, Gids: ids}})
 	c.pod("pod-shared-pid", &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_POD})
 }
 
@@ -108,7 +111,7 @@ func (c *client) pod(name string, ns *cri.NamespaceOption) {
 		return err
 	})
 	c.container(name, id, config, ns)
-	c.failing(name, id, config)
+	c.failing(name, id, config, ns)
 	c.step(name+"/stop sandbox", func() error {
 		_, err := c.rt.StopPodSandbox(c.ctx, &cri.StopPodSandboxRequest{PodSandboxId: id})
 		return err
@@ -170,6 +173,12 @@ func (c *client) container(name, pod string, config *cri.PodSandboxConfig, ns *c
 		{"masked", "cat /proc/keys; ls -A /sys/firmware", "", 0},
 		{"read-only", "echo 1 > /proc/sys/kernel/hostname", "", 1},
 	}
+	if ns.UsernsOptions != nil {
+		execs = append(execs, struct {
+			name, script, out string
+			code              int32
+		}{"ids", "read -r a b c </proc/self/uid_map; echo $a $b $c; stat -c %u /bin/busybox", "0 200000 65536\n0\n", 0})
+	}
 	for _, e := range execs {
 		c.step(name+"/"+e.name, func() error {
 			r, err := c.rt.ExecSync(c.ctx, &cri.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", e.script}, Timeout: int64(20 * *patience)})
@@ -225,7 +234,7 @@ func (c *client) container(name, pod string, config *cri.PodSandboxConfig, ns *c
 }
 
 // failing is containers that can't start, end by themselves, and run out of memory.
-func (c *client) failing(name, pod string, config *cri.PodSandboxConfig) {
+func (c *client) failing(name, pod string, config *cri.PodSandboxConfig, ns *cri.NamespaceOption) {
 	tests := []struct {
 		name   string
 		args   []string
@@ -240,7 +249,7 @@ func (c *client) failing(name, pod string, config *cri.PodSandboxConfig) {
 	}
 	for i, t := range tests {
 		c.step(name+"/"+t.name, func() error {
-			id, err := c.create(pod, config, fmt.Sprintf("f%d", i), nil, t.args...)
+			id, err := c.create(pod, config, fmt.Sprintf("f%d", i), ns, t.args...)
 			if err != nil {
 				return err
 			}
