@@ -23,7 +23,7 @@ T
 # scope_of ID: the name of the unit that its process is in
 cat >"$dir/bin/scope_of" <<T
 #!/bin/sh
-sed -n 's,.*/,,p' "/proc/\$(rt state "\$1" | jq .pid)/cgroup" | head -n 1
+sed -n 's,.*/\([^/]*\.scope\).*,\1,p' "/proc/\$(rt state "\$1" | jq .pid)/cgroup" | head -n 1
 T
 printf '#!/bin/sh\nexec systemctl show "$(scope_of "$1")" "-p$2"\n' >"$dir/bin/show"
 chmod +x "$dir"/bin/*
@@ -37,7 +37,7 @@ check 'its scope is gone' 0 '!vsrun-one' systemctl list-units --all --no-legend 
 
 up '.linux.cgroupsPath = "vsrun-a.slice:vsrun:two" | .linux.resources.memory = {limit: 67108864, reservation: 33554432, swap: 100663296} |
 	.linux.resources.cpu = {shares: 512, quota: 50000, period: 100000, cpus: "0", mems: "0"} | .linux.resources.pids.limit = 20' two
-check 'where' 0 '/vsrun.slice/vsrun-a.slice/vsrun-two.scope$' sh -c 'cat /proc/$(rt state two | jq .pid)/cgroup'
+check 'where' 0 '/vsrun.slice/vsrun-a.slice/vsrun-two.scope(/container)?$' sh -c 'cat /proc/$(rt state two | jq .pid)/cgroup'
 check 'systemctl status' 0 'Active: active \(running\)' systemctl status --no-pager vsrun-two.scope
 check 'it is delegated' 0 '^Delegate=yes$' show two Delegate
 check 'its slice' 0 '^Slice=vsrun-a.slice$' show two Slice
