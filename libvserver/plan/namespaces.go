@@ -75,6 +75,10 @@ func (b *builder) inside() {
 		n.Inside = n.Flag == unix.CLONE_NEWUSER || n.Flag == unix.CLONE_NEWNS || (made || joined) && !privileged
 		// setns(2) takes no process with threads into a time namespace.
 		n.Inside = n.Inside || n.Flag == unix.CLONE_NEWTIME
+		// Nobody moves a process, nor clones one, into a cgroup that his own cgroup namespace does not show, where cgroup2
+		// is mounted with nsdelegate (cgroups(7)), as systemd does. In a user namespace that is made with the process it
+		// could not be joined any more.
+		n.Inside = n.Inside || n.Flag == unix.CLONE_NEWCGROUP && !made
 	}
 	if !made && !joined {
 		return
