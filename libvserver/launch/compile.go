@@ -332,10 +332,13 @@ func (c *compiler) mountRoot(s plan.MountRoot) error {
 	if c.rootOpen {
 		c.moveMount(c.root, c.rootDir)
 		c.close(c.rootDir)
-		return nil
+	} else {
+		c.call(unix.SYS_MOVE_MOUNT, "move_mount on "+s.Path, c.root.arg(), val(c.empty), val(atFDCWD), val(c.cstring(s.Path)),
+			val(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS))
 	}
-	c.call(unix.SYS_MOVE_MOUNT, "move_mount on "+s.Path, c.root.arg(), val(c.empty), val(atFDCWD), val(c.cstring(s.Path)),
-		val(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS))
+	if s.Private {
+		c.setattr(c.root.arg(), "", unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, &unix.MountAttr{Propagation: unix.MS_PRIVATE})
+	}
 	return nil
 }
 

@@ -189,7 +189,7 @@ func (b *builder) filesystem() {
 	} else {
 		b.add(Propagation{Origin: Default, Path: "/", Flags: unix.MS_SLAVE, Deep: true, Named: "rslave"})
 	}
-	root := MountRoot{Origin: "root.path", Path: b.p.Rootfs, ParentPrivate: flags == unix.MS_SHARED, Overlay: b.p.Overlay}
+	root := MountRoot{Origin: "root.path", Path: b.p.Rootfs, ParentPrivate: flags == unix.MS_SHARED, Private: b.p.CallerMounts, Overlay: b.p.Overlay}
 	if root.Overlay != nil {
 		root.Origin = root.Overlay.Origin
 	}

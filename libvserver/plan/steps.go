@@ -200,8 +200,10 @@ func (s Propagation) String() string { return "make " + s.Path + " " + s.Named }
 type MountRoot struct {
 	Origin
 	Path string
-	// Private: the mount that the rootfs lies in must not be shared, or pivot_root(2) refuses it.
+	// ParentPrivate: the mount that the rootfs lies in must not be shared, or pivot_root(2) refuses it.
 	ParentPrivate bool
+	// Private: what is mounted below it is not for its peers: in the caller's mount namespace that is the mount it lies in.
+	Private bool
 	// Overlay, if not nil, is mounted there instead.
 	Overlay *Overlay
 }

@@ -51,7 +51,8 @@ func (m *machine) workDisk(ctx context.Context, dir, command string) (string, er
 	steps = append(steps,
 		fmt.Sprintf(`truncate -s %d "$IMAGE"`, workSize),
 		`mke2fs -q -F -t ext4 -O ^has_journal -E lazy_itable_init=1,nodiscard,root_owner=0:0 -L work -d "$STAGE" "$IMAGE"`)
-	command = fmt.Sprintf("date -s @%d >/dev/null\n", time.Now().Unix()) + command // a saved machine's clock stood still
+	// A saved machine's clock stood still. Core dumps that go to the journal take half a minute, and /tmp has no devices.
+	command = fmt.Sprintf("date -s @%d >/dev/null\nsysctl -q kernel.core_pattern=core\nexport TMPDIR=/var/tmp\n", time.Now().Unix()) + command
 	if err := os.WriteFile(filepath.Join(stage, "command"), []byte(command+"\n"), 0o644); err != nil {
 		return "", err
 	}
