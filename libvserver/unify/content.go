@@ -37,6 +37,8 @@ type comparer struct {
 	single bool
 	// attributes: files are equal only if their extended attributes are.
 	attributes bool
+	// layer: the files may have attributes of overlayfs.
+	layer bool
 	// found gets each content while the file that fd has open, one of c.files, can't be open for writing.
 	found func(fd int, c *content, by *file) error
 
@@ -167,7 +169,7 @@ func (w *worker) check(fd int, f *file) (ok bool, err error) {
 		return false, fmt.Errorf("attributes of %s: %w", f.in.whole(f.path), err)
 	}
 	for i := range f.xattrs {
-		if isOverlay(f.xattrs[i].name) {
+		if isOverlay(f.xattrs[i].name) && !w.layer {
 			return false, fmt.Errorf("unify %s: %w", f.in.whole(f.path), errLayer)
 		}
 	}

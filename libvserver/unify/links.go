@@ -65,9 +65,13 @@ func (s *Store) pool() (inodes map[uint64]bool, keys map[metaKey]bool, err error
 // links unifies scanned trees in the links layout. Every file is replaced by itself, so a run that is killed leaves
 // trees that are whole, and partly unified.
 func (j *job) links(todo []*target, images []*image, files []*file) error {
-	inodes, keys, err := j.pool()
-	if err != nil {
-		return err
+	var inodes map[uint64]bool
+	var keys map[metaKey]bool
+	if !j.engine {
+		var err error
+		if inodes, keys, err = j.pool(); err != nil {
+			return err
+		}
 	}
 	var wanted []*file
 	for _, f := range files {
@@ -75,7 +79,7 @@ func (j *job) links(todo []*target, images []*image, files []*file) error {
 		case f.keep != shared:
 		case inodes[f.st.ino]:
 			// It is shared already.
-		case f.names > 1 || f.st.nlink > f.names:
+		case f.names > 1 && !j.engine || f.st.nlink > f.names:
 			f.keep = linked
 		default:
 			wanted = append(wanted, f)
@@ -96,11 +100,11 @@ func (j *job) links(todo []*target, images []*image, files []*file) error {
 	}
 	j.progress.begin("reading", uint64(n), bytes)
 	none := func(int, *content, *file) error { return nil }
-	contents, err := (&comparer{progress: j.progress, attributes: true, found: none}).run(twins)
+	contents, err := (&comparer{progress: j.progress, attributes: true, layer: j.engine, found: none}).run(twins)
 	if err != nil {
 		return err
 	}
-	more, err := (&comparer{progress: j.progress, attributes: true, single: true, found: none}).run(old)
+	more, err := (&comparer{progress: j.progress, attributes: true, layer: j.engine, single: true, found: none}).run(old)
 	if err != nil {
 		return err
 	}
@@ -110,6 +114,9 @@ func (j *job) links(todo []*target, images []*image, files []*file) error {
 	for i, c := range contents {
 		d := linkDigest(c)
 		names[i] = d.name()
+		if j.engine {
+			names[i] = "e" + names[i][:2] + names[i][3:]
+		}
 	}
 	if err := parallel(len(contents), func(i int) error { return j.linkObject(contents[i], names[i]) }); err != nil {
 		return err
@@ -130,10 +137,12 @@ func (j *job) links(todo []*target, images []*image, files []*file) error {
 		}
 	}
 	var before, after atomic.Uint64
+	for _, f := range files {
+		before.Add(f.st.blocks * 512)
+	}
 	for i, im := range images {
 		j.res.Files += im.files
-		before.Add(im.disk)
-		if j.o.DryRun {
+		if j.o.DryRun || j.engine {
 			continue
 		}
 		t := &tree.Tree{Layout: tree.LayoutLinks, Verity: tree.VerityOff, Store: j.Path}
@@ -168,11 +177,27 @@ func (j *job) links(todo []*target, images []*image, files []*file) error {
 	return nil
 }
 
+func (j *job) intoPool(fd int, name string) error {
+	if j.engine {
+		return linkFd(fd, j.fd, name)
+	}
+	return linkInto(fd, j.Store.links, name)
+}
+
+// poolFd is where the shared files have a name. Those of an engine have one only as long as the run lasts: an image
+// that is removed shall be gone.
+func (j *job) poolFd() int {
+	if j.engine {
+		return j.fd
+	}
+	return j.Store.links
+}
+
 // linkObject finds or makes the file that all files of a content become.
 func (j *job) linkObject(c *content, name string) error {
-	err := statAt(j.Store.links, name, &c.obj)
+	err := statAt(j.poolFd(), name, &c.obj)
 	if err == nil {
-		fd, err := openBeneath(j.Store.links, name, readFile)
+		fd, err := openBeneath(j.poolFd(), name, readFile)
 		if err != nil {
 			return fmt.Errorf("open link object %s: %w", name, err)
 		}
@@ -199,7 +224,7 @@ func (j *job) linkObject(c *content, name string) error {
 		if j.o.DryRun {
 			return nil
 		}
-		if err := unix.Unlinkat(j.Store.links, name, 0); err != nil {
+		if err := unix.Unlinkat(j.poolFd(), name, 0); err != nil {
 			return fmt.Errorf("drop the changed link object %s: %w", name, err)
 		}
 		j.healed.Add(1)
@@ -224,13 +249,13 @@ func (j *job) linkObject(c *content, name string) error {
 	if err := flushData(fd); err != nil {
 		return fmt.Errorf("write %s to disk: %w", f.in.whole(f.path), err)
 	}
-	if err := linkInto(fd, j.Store.links, name); err != nil && err != unix.EEXIST {
+	if err := j.intoPool(fd, name); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("link %s into the store: %w", f.in.whole(f.path), err)
 	}
 	if err := j.relinked(fd, f); err != nil {
 		return err
 	}
-	return statAt(j.Store.links, name, &c.obj)
+	return statAt(j.poolFd(), name, &c.obj)
 }
 
 // linkDir replaces what is in one directory. It returns what stays of its own, in bytes.
@@ -280,12 +305,19 @@ func (j *job) linkDir(im *image, d *dir, name map[*content]string) (own uint64, 
 func (j *job) replaceByLink(dirfd int, n *node, name string) error {
 	f := n.file
 	var now stat
-	if err := statAt(dirfd, n.name, &now); err != nil || !now.same(f.st) {
+	if err := statAt(dirfd, n.name, &now); err != nil {
 		f.keep = busy
 		return nil
 	}
-	temp := "l" + strconv.FormatUint(n.st.ino, 36)
-	switch err := unix.Linkat(j.Store.links, name, j.fd, temp, 0); err {
+	if f.names > 1 { // another of its names may have been replaced already
+		now.ctime = f.st.ctime
+	}
+	if !now.same(f.st) {
+		f.keep = busy
+		return nil
+	}
+	temp := "l" + strconv.FormatInt(j.temps.Add(1), 36)
+	switch err := unix.Linkat(j.poolFd(), name, j.fd, temp, 0); err {
 	case nil:
 	case unix.EMLINK, unix.ENOENT:
 		f.keep = linked

@@ -19,6 +19,7 @@ type run struct {
 	index    *index
 	progress *Progress
 	healed   atomic.Int64
+	temps    atomic.Int64 // names of temporary files
 }
 
 // begin makes the run's directory, after it has cleared up after dead runs.

@@ -64,7 +64,6 @@ type image struct {
 	dirs  []*dir // parents first
 	files int    // names of regular files
 	bytes uint64 // of regular files, each inode once
-	disk  uint64 // bytes allocated for regular files
 	mine  map[uint64]*node
 }
 
@@ -247,7 +246,6 @@ func (im *image) settle(d *dir) {
 			im.files++
 			if n.first == nil || n.first == n {
 				im.bytes += n.st.size
-				im.disk += n.st.blocks * 512
 			}
 		}
 	}

@@ -147,6 +147,16 @@ func (s *Store) Close() {
 	}
 }
 
+// unmake removes a store that a dry run made and in which there is nothing.
+func (s *Store) unmake() {
+	_ = unix.Unlinkat(s.fd, indexName, 0)
+	_ = unix.Unlinkat(s.fd, tree.Marker, 0)
+	for _, name := range []string{tree.Objects, tree.Trees, tree.Links, tempDir} {
+		_ = unix.Unlinkat(s.fd, name, unix.AT_REMOVEDIR)
+	}
+	_ = os.Remove(s.Path)
+}
+
 // writeFile makes a file whole or not at all.
 func (s *Store) writeFile(dirfd int, name string, data []byte) error {
 	temp := name + "." + random()

@@ -29,7 +29,7 @@ type Options struct {
 
 // Result says what was done, or would be.
 type Result struct {
-	Store   string       `json:"store"`
+	Store   string       `json:"store,omitempty"`
 	Layout  string       `json:"layout"`
 	DryRun  bool         `json:"dryRun,omitempty"`
 	Trees   []TreeResult `json:"trees"`
@@ -98,12 +98,20 @@ func Unify(o *Options) (*Result, error) {
 			}
 		}
 	}
-	s, err := o.openStore(targets)
+	s, made, err := o.openStore(targets)
 	if err != nil {
 		return nil, err
 	}
 	defer s.Close()
+	if made && o.DryRun {
+		defer s.unmake()
+	}
 	res.Store = s.Path
+	if !o.DryRun {
+		if res.Notes, err = s.recover(); err != nil {
+			return nil, err
+		}
+	}
 
 	var todo []*target
 	for _, t := range targets {
@@ -141,7 +149,7 @@ func Unify(o *Options) (*Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	res.Notes = notes
+	res.Notes = append(res.Notes, notes...)
 	j := &job{run: r, o: o, ex: ex, res: res}
 	failed := j.all(todo)
 	res.Healed = r.healed.Load()
@@ -190,7 +198,7 @@ func LayoutFor(trees []string, store string) (tree.Layout, error) {
 }
 
 // openStore opens the store, or makes it. A dry run makes none: it uses one that is gone when it ends.
-func (o *Options) openStore(targets []*target) (*Store, error) {
+func (o *Options) openStore(targets []*target) (s *Store, made bool, err error) {
 	path := o.Store
 	if path == "" {
 		for _, t := range targets {
@@ -200,12 +208,16 @@ func (o *Options) openStore(targets []*target) (*Store, error) {
 		}
 	}
 	if path == "" {
-		var err error
 		if path, err = StoreFor(targets[0].path); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
-	return OpenStore(path, true)
+	s, err = OpenStore(path, false)
+	if errors.Is(err, ErrNoStore) {
+		made = true
+		s, err = OpenStore(path, true)
+	}
+	return s, made, err
 }
 
 func refuseUsed(todo []*target) error {
@@ -277,6 +289,8 @@ type job struct {
 	o   *Options
 	ex  *excludes
 	res *Result
+
+	engine bool // the trees are layers of a container engine
 }
 
 // all unifies trees; those that change meanwhile are tried again.
@@ -309,7 +323,7 @@ func (j *job) scan(todo []*target) ([]*image, error) {
 	j.progress.begin("scanning", 0, 0)
 	images := make([]*image, len(todo))
 	for i, t := range todo {
-		im, err := scan(t.path, t.fd, j.progress)
+		im, err := (&scanner{progress: j.progress, layer: j.engine}).scan(t.path, t.fd)
 		if err != nil {
 			return nil, err
 		}

@@ -108,6 +108,9 @@ func (r *request) unify(p *unify.Progress) error {
 	case "links":
 		o.Layout = tree.LayoutLinks
 	case "auto":
+		if len(r.trees) == 0 {
+			break
+		}
 		layout, err := unify.LayoutFor(r.trees, r.one["store"])
 		if err != nil {
 			return err
@@ -127,7 +130,17 @@ func (r *request) unify(p *unify.Progress) error {
 		}
 		o.Least = max(n, 1)
 	}
-	res, err := unify.Unify(o)
+	var res *unify.Result
+	var err error
+	if r.one["containers-storage"]+r.one["containerd"] != "" {
+		if r.one["layout"] == "objects" {
+			return errors.New("layers of an engine share files by links: --layout objects is for trees")
+		}
+		res, err = unify.UnifyEngine(&unify.EngineOptions{ContainersStorage: r.one["containers-storage"], Containerd: r.one["containerd"],
+			Store: o.Store, Exclude: o.Exclude, Least: o.Least, DryRun: o.DryRun, Progress: p})
+	} else {
+		res, err = unify.Unify(o)
+	}
 	if res == nil {
 		return err
 	}

@@ -50,7 +50,11 @@ func unifyText(b *strings.Builder, res *unify.Result) {
 	if res.DryRun {
 		would = "would be "
 	}
-	fmt.Fprintf(b, "%d contents %sshared in %s, %d of them new; %s on disk become %s", res.Shared, would, res.Store, res.New,
+	in := ""
+	if res.Store != "" {
+		in = " in " + res.Store
+	}
+	fmt.Fprintf(b, "%d contents %sshared%s, %d of them new; %s on disk become %s", res.Shared, would, in, res.New,
 		unify.Size(res.Bytes), unify.Size(res.After))
 	if res.Meta > 0 {
 		fmt.Fprintf(b, " and %s of metadata", unify.Size(res.Meta))
