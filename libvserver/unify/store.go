@@ -60,6 +60,11 @@ func OpenStore(path string, create bool) (*Store, error) {
 		return nil, err
 	}
 	if create {
+		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+			if err := mountOptionSafe(path); err != nil {
+				return nil, err
+			}
+		}
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return nil, fmt.Errorf("make the store: %w", err)
 		}
@@ -71,9 +76,8 @@ func OpenStore(path string, create bool) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("store %s: %w", path, err)
 	}
-	// They would need escapes in the mount options of an overlay, or can't be escaped there.
-	if strings.ContainsAny(real, ":,\\\n\"") {
-		return nil, fmt.Errorf("store %s: overlayfs takes no path with a colon, comma, backslash, quote or line end in it", real)
+	if err := mountOptionSafe(real); err != nil {
+		return nil, err
 	}
 	s := &Store{Path: real, objects: -1, trees: -1, links: -1, temp: -1}
 	if s.fd, err = openDir(real); err != nil {
@@ -84,6 +88,14 @@ func OpenStore(path string, create bool) (*Store, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// mountOptionSafe refuses what would need escapes in the mount options of an overlay, or can't be escaped there.
+func mountOptionSafe(path string) error {
+	if strings.ContainsAny(path, ":,\\\n\"") {
+		return fmt.Errorf("store %s: overlayfs takes no path with a colon, comma, backslash, quote or line end in it", path)
+	}
+	return nil
 }
 
 func (s *Store) setup(create bool) error {
@@ -147,11 +159,16 @@ func (s *Store) Close() {
 	}
 }
 
-// unmake removes a store that a dry run made and in which there is nothing.
+// unmake removes a store in which there is nothing.
 func (s *Store) unmake() {
+	for _, fd := range []int{s.objects, s.trees, s.links, s.temp} {
+		if list, err := readEntries(fd, newDirBuffer()); err != nil || len(list) > 0 {
+			return
+		}
+	}
 	_ = unix.Unlinkat(s.fd, indexName, 0)
 	_ = unix.Unlinkat(s.fd, tree.Marker, 0)
-	for _, name := range []string{tree.Objects, tree.Trees, tree.Links, tempDir} {
+	for _, name := range []string{tempDir, tree.Links, tree.Trees, tree.Objects} {
 		_ = unix.Unlinkat(s.fd, name, unix.AT_REMOVEDIR)
 	}
 	_ = os.Remove(s.Path)

@@ -103,8 +103,8 @@ func Unify(o *Options) (*Result, error) {
 		return nil, err
 	}
 	defer s.Close()
-	if made && o.DryRun {
-		defer s.unmake()
+	if made {
+		defer s.unmake() // if it is empty: after a dry run, or a refusal
 	}
 	res.Store = s.Path
 	if !o.DryRun {
@@ -210,6 +210,14 @@ func (o *Options) openStore(targets []*target) (s *Store, made bool, err error) 
 	if path == "" {
 		if path, err = StoreFor(targets[0].path); err != nil {
 			return nil, false, err
+		}
+	}
+	// Before anything is made in one.
+	if abs, err := filepath.Abs(path); err == nil {
+		for _, t := range targets {
+			if within(abs, t.path) {
+				return nil, false, fmt.Errorf("the store %s is in the tree %s", abs, t.path)
+			}
 		}
 	}
 	s, err = OpenStore(path, false)
