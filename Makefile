@@ -35,7 +35,7 @@ GCFLAGS = -gcflags=github.com/vsrun/vsrun/...=-l
 place = dd if=$(1) of=$(2).new bs=64K status=none && chmod 755 $(2).new && mv -f $(2).new $(2)
 
 .DELETE_ON_ERROR:
-.PHONY: all docs deb run test test-engines test-vm vm-run vm-shell vm-image conformance cve lint bench install uninstall clean help FORCE
+.PHONY: all docs deb run test test-engines test-vm vm-run vm-shell vm-image conformance cve lint bench bench-unify install uninstall clean help FORCE
 
 all: vsrun docs $(IMPORT) ## build ./vsrun, static, and its manual pages and shell completions
 
@@ -85,6 +85,10 @@ bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 N
 	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
 	@go run ./tests/bench $(ARGS)
 	@go run ./tests/bench/net
+
+bench-unify: vsrun ## compare vsrun unify with hardlink, jdupes and rdfind: 12 GB, minutes (ARGS='-n 3 -base DIR')
+	@contrib/need hardlink jdupes rdfind mmdebstrap || echo 'bench-unify: going on without what is missing' >&2
+	@go run ./tests/bench/unify $(ARGS)
 
 install: vsrun docs $(IMPORT) ## install below $(DESTDIR)$(PREFIX): the binary, its helper, manual pages, completions, systemd units, examples
 	install -d $(DESTDIR)$(BINDIR)

@@ -148,7 +148,7 @@ func inUse(paths []string) (map[string]error, error) {
 				}
 			}
 			for _, l := range lower {
-				if within(l, p) || within(p, l) {
+				if within(l, p) { // a tree somewhere below a layer is not that overlay's to protect
 					note(p, "it is a lower layer of the overlay mounted at %s (process %s)", m.point, pid)
 				}
 			}

@@ -19,6 +19,10 @@ type meta struct {
 
 // objectsLayout unifies scanned trees.
 func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (changed map[*target]error, err error) {
+	verity, err := j.verity()
+	if err != nil {
+		return nil, err
+	}
 	contents, err := j.contents(files)
 	if err != nil {
 		return nil, err
@@ -30,7 +34,6 @@ func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (cha
 		}
 		return nil, nil
 	}
-	verity := j.verity()
 	metas, err := j.metaTrees(images, verity)
 	defer func() {
 		for _, m := range metas {

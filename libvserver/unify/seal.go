@@ -81,16 +81,20 @@ func (r *run) canSeal() error {
 
 // verity decides what metadata trees say about sealing. The digests in them count only once the tree's own attribute
 // says so, which is when all objects are sealed.
-func (j *job) verity() tree.Verity {
-	switch {
-	case j.o.Seal == SealNone:
-		return tree.VerityOff
-	case j.o.Seal == SealAll:
-		return tree.VerityRequire
-	case j.canSeal() == nil:
-		return tree.VerityOn
+func (j *job) verity() (tree.Verity, error) {
+	if j.o.Seal == SealNone {
+		return tree.VerityOff, nil
 	}
-	return tree.VerityOff
+	err := j.canSeal()
+	switch {
+	case err != nil && j.o.Seal == SealAll:
+		return tree.VerityOff, fmt.Errorf("seal the objects of %s: the filesystem has no fs-verity: %w", j.Path, err)
+	case err != nil:
+		return tree.VerityOff, nil
+	case j.o.Seal == SealAll:
+		return tree.VerityRequire, nil
+	}
+	return tree.VerityOn, nil
 }
 
 // sealTrees seals the objects of trees that are unified, then has the trees say so.

@@ -1,0 +1,147 @@
+package unify
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/host"
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
+)
+
+// sum is the digest of content given in pieces.
+func sum(pieces ...[]byte) digest {
+	var h hasher
+	for _, p := range pieces {
+		h.write(p)
+	}
+	return h.sum()
+}
+
+// The digests are those of `fsverity digest`.
+func TestDigest(t *testing.T) {
+	if _, err := exec.LookPath("fsverity"); err != nil {
+		t.Skip("needs fsverity: ", err)
+	}
+	dir := t.TempDir()
+	for _, size := range []int{1, 100, 4095, 4096, 4097, 8192, 128 * 4096, 128*4096 + 1, 129 * 4096, 3<<20 + 17, 128*128*4096 + 5} {
+		b := make([]byte, size)
+		for i := range b {
+			b[i] = byte(i * 7 >> 3)
+		}
+		p := filepath.Join(dir, "f")
+		must(t, os.WriteFile(p, b, 0o600))
+		out, err := exec.Command("fsverity", "digest", p).CombinedOutput()
+		if err != nil {
+			t.Fatalf("fsverity digest: %v %s", err, out)
+		}
+		want, _, _ := strings.Cut(strings.TrimPrefix(string(out), "sha256:"), " ")
+		half := size / 2 / verityBlock * verityBlock
+		d := sum(b[:half], b[half:])
+		if d.String() != want {
+			t.Errorf("%d bytes: %v, want %s", size, d.String(), want)
+		}
+	}
+}
+
+// What zeros are, however they come.
+func TestDigestOfHoles(t *testing.T) {
+	for _, size := range []int{4096, 5000, 1 << 20, 128*128*4096 + 100} {
+		var h hasher
+		h.writeZeros(uint64(size))
+		if want := sum(make([]byte, size)); h.sum() != want {
+			t.Errorf("%d zeros have another digest as a hole", size)
+		}
+	}
+}
+
+// On a filesystem with fs-verity, objects are sealed, and the overlay refuses one whose content is another.
+func TestSealed(t *testing.T) {
+	for name, how := range map[string]Seal{"auto": SealAuto, "all": SealAll} {
+		t.Run(name, func(t *testing.T) {
+			dir := needPlace(t)
+			if err := host.TryVerity(dir); err != nil {
+				t.Skip("needs fs-verity: ", err)
+			}
+			root, store := filepath.Join(dir, "tree"), filepath.Join(dir, "store")
+			was := plainTree(t, root)
+			_, err := Unify(&Options{Trees: []string{root}, Store: store, Layout: tree.LayoutObjects, Least: 1, Seal: how})
+			must(t, err)
+			tr := unified(t, root)
+			want := tree.VerityOn
+			if how == SealAll {
+				want = tree.VerityRequire
+			}
+			if tr.Verity != want {
+				t.Errorf("the tree says %c", tr.Verity)
+			}
+			at := mountTree(t, root)
+			got := manifest(t, at)
+			for i := range got {
+				if i > 0 && got[i] != was[i] {
+					t.Errorf("in the overlay %s\nas plain tree %s", got[i], was[i])
+				}
+			}
+			// The object of a large file.
+			var link [64]byte
+			n, err := unix.Getxattr(tr.Lower(root)+"/usr/lib/f12", redirect, link[:])
+			must(t, err)
+			object := tr.Data() + string(link[:n])
+			if f, err := os.OpenFile(object, os.O_RDWR, 0); !errors.Is(err, unix.EPERM) {
+				t.Errorf("open a sealed object for writing: %v", err)
+				f.Close()
+			}
+			s, err := OpenStore(store, false)
+			must(t, err)
+			defer s.Close()
+			v, err := s.Verify(nil)
+			must(t, err)
+			if v.Sealed == 0 || len(v.Damaged)+len(v.Missing) > 0 || how == SealAll && v.Sealed != v.Objects {
+				t.Errorf("%+v", v)
+			}
+			// Behind the store's back: another content in its place.
+			must(t, os.Rename(object, object+".was"))
+			must(t, os.WriteFile(object, make([]byte, 1<<20), 0o600))
+			fresh := mountTree(t, root)
+			if _, err := os.ReadFile(fresh + "/usr/lib/f12"); !errors.Is(err, unix.EIO) {
+				t.Errorf("a file whose object was replaced: %v, want %v", err, unix.EIO)
+			}
+			must(t, os.Rename(object+".was", object))
+		})
+	}
+	t.Run("round trip", func(t *testing.T) {
+		dir := needPlace(t)
+		if err := host.TryVerity(dir); err != nil {
+			t.Skip("needs fs-verity: ", err)
+		}
+		root := filepath.Join(dir, "tree")
+		was := plainTree(t, root)
+		_, err := Unify(&Options{Trees: []string{root}, Store: filepath.Join(dir, "store"), Layout: tree.LayoutObjects, Least: 1})
+		must(t, err)
+		_, err = Ununify(&UnunifyOptions{Trees: []string{root}})
+		must(t, err)
+		same(t, root, was)
+		// It is an ordinary tree again.
+		must(t, os.WriteFile(root+"/usr/lib/f12", []byte("new"), 0o644))
+	})
+}
+
+// Where there is no fs-verity, asking for it is an error, and not asking is not.
+func TestSealAllWithout(t *testing.T) {
+	dir := needPlace(t)
+	if host.TryVerity(dir) == nil {
+		t.Skip("needs a filesystem without fs-verity")
+	}
+	root := filepath.Join(dir, "tree")
+	was := plainTree(t, root)
+	o := &Options{Trees: []string{root}, Store: filepath.Join(dir, "store"), Layout: tree.LayoutObjects, Least: 1, Seal: SealAll}
+	if _, err := Unify(o); err == nil || !strings.Contains(err.Error(), "fs-verity") {
+		t.Errorf("error %v, want one about fs-verity", err)
+	}
+	same(t, root, was)
+}
