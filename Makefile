@@ -100,16 +100,16 @@ install: vsrun docs $(IMPORT) ## install below $(DESTDIR)$(PREFIX): the binary, 
 	install -D -m 644 contrib/completion/vsrun.bash $(SHARE)/bash-completion/completions/vsrun
 	install -D -m 644 contrib/completion/_vsrun $(SHARE)/zsh/vendor-completions/_vsrun
 	install -D -m 644 contrib/completion/vsrun.fish $(SHARE)/fish/vendor_completions.d/vsrun.fish
-	install -d $(SHARE)/man/man8 $(DESTDIR)$(UNITDIR) $(SHARE)/doc/vsrun/examples
+	install -d $(SHARE)/man/man8 $(DESTDIR)$(UNITDIR) $(SHARE)/vsrun $(SHARE)/doc/vsrun
 	install -m 644 contrib/man/*.8 $(SHARE)/man/man8
 	for f in contrib/systemd/*; do sed 's|@sbindir@|$(BINDIR)|' $$f >$(DESTDIR)$(UNITDIR)/$${f##*/} || exit 1; done
 	install -m 644 README.md $(SHARE)/doc/vsrun
-	for f in contrib/engines/* contrib/kubernetes/*; do sed 's|/usr/local/sbin/vsrun|$(BINDIR)/vsrun|' $$f >$(SHARE)/doc/vsrun/examples/$${f##*/} || exit 1; done
+	for f in contrib/engines/* contrib/kubernetes/*; do sed 's|/usr/local/sbin/vsrun|$(BINDIR)/vsrun|' $$f >$(SHARE)/vsrun/$${f##*/} || exit 1; done
 
 uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(BINDIR)/vsrun $(SHARE)/bash-completion/completions/vsrun $(SHARE)/zsh/vendor-completions/_vsrun
 	rm -f $(SHARE)/fish/vendor_completions.d/vsrun.fish $(SHARE)/man/man8/vsrun.8 $(SHARE)/man/man8/vsrun-*.8
-	rm -rf $(DESTDIR)$(PREFIX)/libexec/vsrun $(SHARE)/doc/vsrun
+	rm -rf $(DESTDIR)$(PREFIX)/libexec/vsrun $(SHARE)/doc/vsrun $(SHARE)/vsrun
 	rm -f $(patsubst contrib/systemd/%,$(DESTDIR)$(UNITDIR)/%,$(wildcard contrib/systemd/*))
 
 deb: all ## build vsrun_VERSION_ARCH.deb, with all that install installs

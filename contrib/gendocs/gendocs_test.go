@@ -51,9 +51,7 @@ func TestComplete(t *testing.T) {
 	}
 	long := func(flags []cli.FlagDoc) (list []string) {
 		for _, f := range flags {
-			for _, n := range f.Names {
-				list = append(list, n)
-			}
+			list = append(list, f.Names...)
 		}
 		return list
 	}

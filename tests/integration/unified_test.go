@@ -226,14 +226,13 @@ func TestTenGuests(t *testing.T) {
 	for name := range objects(t, store, size) {
 		cached += hostPages(t, name)
 	}
-	for _, tree := range trees {
+	for _, tree := range trees[:1] {
 		metas, _ := filepath.Glob(store + "/trees/*/data/*")
 		for _, m := range append(metas, filepath.Join(tree, "data")) {
 			if st, err := os.Stat(m); err == nil && st.Mode().IsRegular() {
 				cached += hostPages(t, m)
 			}
 		}
-		break
 	}
 	if cached > pages*101/100 {
 		t.Errorf("page cache: %d pages for %d guests, %d for one", cached, guests, pages)
