@@ -114,12 +114,14 @@ func loopback() error {
 
 const privateTmp = "/run/tmp"
 
+// isolation is something that was done for it, and how that went.
+type isolation struct {
+	what string
+	err  error
+}
+
 func privateMounts(v2 bool) error {
-	type step struct {
-		what string
-		err  error
-	}
-	run := func(steps ...func() step) error {
+	run := func(steps ...func() isolation) error {
 		for _, f := range steps {
 			if s := f(); s.err != nil {
 				return fmt.Errorf("isolate: %s: %w", s.what, s.err)
@@ -127,24 +129,27 @@ func privateMounts(v2 bool) error {
 		}
 		return nil
 	}
-	mount := func(fs, on, data string, flags uintptr) func() step {
-		return func() step { return step{"mount " + fs + " on " + on, unix.Mount(fs, on, fs, flags, data)} }
+	mount := func(fs, on, data string, flags uintptr) func() isolation {
+		return func() isolation { return isolation{"mount " + fs + " on " + on, unix.Mount(fs, on, fs, flags, data)} }
 	}
-	attr := func(on string, a unix.MountAttr) func() step {
-		return func() step {
-			return step{"mount_setattr " + on, unix.MountSetattr(unix.AT_FDCWD, on, unix.AT_RECURSIVE, &a)}
+	attr := func(on string, a unix.MountAttr) func() isolation {
+		return func() isolation {
+			return isolation{"mount_setattr " + on, unix.MountSetattr(unix.AT_FDCWD, on, unix.AT_RECURSIVE, &a)}
 		}
 	}
-	steps := []func() step{
+	steps := []func() isolation{
 		attr("/", unix.MountAttr{Propagation: unix.MS_PRIVATE}),
 		attr("/", unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}),
+		detachOthers,
 		mount("proc", "/proc", "", 0),
 		mount("tmpfs", "/run", "mode=755,size=512m", 0),
-		func() step { return step{"mkdir " + privateTmp, os.Mkdir(privateTmp, 0o777|os.ModeSticky)} },
+		func() isolation { return isolation{"mkdir " + privateTmp, os.Mkdir(privateTmp, 0o777|os.ModeSticky)} },
 	}
 	if v2 && CgroupLayout() != "v2" {
 		steps = append(steps,
-			func() step { return step{"unmount the cgroups", unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH)} },
+			func() isolation {
+				return isolation{"unmount the cgroups", unix.Unmount("/sys/fs/cgroup", unix.MNT_DETACH)}
+			},
 			mount("cgroup2", "/sys/fs/cgroup", "", 0))
 	} else {
 		steps = append(steps, attr("/sys/fs/cgroup", unix.MountAttr{Attr_clr: unix.MOUNT_ATTR_RDONLY}))
@@ -158,6 +163,19 @@ func privateMounts(v2 bool) error {
 	}
 	_ = unix.Mount("overlay", "/tmp", "overlay", 0, "lowerdir=/tmp,upperdir=/run/overlay/upper,workdir=/run/overlay/work")
 	return nil
+}
+
+// detachOthers takes away what others have mounted where they keep what comes
+// and goes: it would go from here, too.
+func detachOthers() isolation {
+	for _, dir := range []string{"/run", "/tmp"} {
+		for _, point := range mountPoints(dir) {
+			if point != dir {
+				_ = unix.Unmount(point, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+			}
+		}
+	}
+	return isolation{}
 }
 
 // BuildFaults builds vsrun as make does, with the build tag that lets it be
