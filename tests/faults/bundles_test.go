@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+
+	"github.com/vsrun/vsrun/tests/harness"
 )
 
 // fixture is a bundle to be tried. Each is about other steps.
@@ -15,6 +17,7 @@ type fixture struct {
 	flags []string // of create and run
 	tty   bool     // with --console-socket
 	env   []string
+	made  func(s *scene, bundle string)
 	need  func() string // why it can't be here, "" if it can
 }
 
@@ -74,6 +77,12 @@ var fixtures = []fixture{
 	{name: "context", edits: edits(`annotations."org.linux-vserver.context.xid"="1234"`)},
 	{name: "criu", edits: edits("sh:exec >/dev/null 2>&1 </dev/null; sleep 100000", "root.readonly=false"), need: needCriu},
 	{name: "short", edits: edits("sh:sleep 0.1; exit 0")},
+	{name: "addresses", edits: edits("-linux.namespaces[type=network]",
+		`annotations={"org.linux-vserver.net.addresses":"10.77.0.2","org.linux-vserver.net.missing-address":"warn","org.linux-vserver.net.ports":"1000-2000"}`), need: needCgroup2},
+	{name: "unified", edits: edits("root.readonly=false", `annotations={"org.linux-vserver.rootfs":"unified"}`),
+		made: func(s *scene, bundle string) {
+			s.must("unify", "--store", filepath.Join(s.dir, "store"), filepath.Join(bundle, "rootfs"))
+		}, need: needKernel(6, 8)},
 	{name: "nopivot", edits: edits(), flags: []string{"--no-pivot", "--no-new-keyring"}},
 }
 
@@ -96,4 +105,20 @@ func needCriu() string {
 	}
 	line, _, _ := strings.Cut(strings.TrimSpace(string(out)), "\n")
 	return "needs CRIU: " + err.Error() + " " + line
+}
+
+func needKernel(major, minor int) func() string {
+	return func() string {
+		if !harness.KernelAtLeast(major, minor) {
+			return fmt.Sprintf("needs Linux %d.%d", major, minor)
+		}
+		return ""
+	}
+}
+
+func needCgroup2() string {
+	if l := harness.CgroupLayout(); l != "v2" && l != "hybrid" {
+		return "needs cgroup2: network contexts hang on it"
+	}
+	return ""
 }

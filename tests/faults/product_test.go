@@ -46,7 +46,7 @@ func TestStepsAreThePlans(t *testing.T) {
 	s := newScene(t)
 	for i := range fixtures {
 		f := &fixtures[i]
-		if f.need != nil && f.need() != "" || len(f.env) > 0 || f.flags != nil {
+		if f.need != nil && f.need() != "" || len(f.env) > 0 || f.flags != nil || f.made != nil {
 			continue // explain knows no flags and no environment
 		}
 		dir := s.bundle(f.name, f.edits(s)...)

@@ -122,7 +122,10 @@ func TestFaults(t *testing.T) {
 // a rootfs, and caches filled.
 func (s *scene) prepare(f *fixture) {
 	s.t.Helper()
-	s.bundle(f.name, f.edits(s)...)
+	dir := s.bundle(f.name, f.edits(s)...)
+	if f.made != nil {
+		f.made(s, dir)
+	}
 	s.env = append(s.env, f.env...)
 	w := &sweep{scene: s, f: f}
 	s.try("delete", "--force", s.id) // should the one before have come to grief

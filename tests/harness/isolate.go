@@ -161,6 +161,7 @@ func privateMounts(v2 bool) error {
 	for _, d := range []string{"/run/overlay", "/run/overlay/upper", "/run/overlay/work"} {
 		_ = os.Mkdir(d, 0o777)
 	}
+	_ = unix.Mount("bpf", "/sys/fs/bpf", "bpf", 0, "mode=700") // where the kernel has one
 	_ = unix.Mount("overlay", "/tmp", "overlay", 0, "lowerdir=/tmp,upperdir=/run/overlay/upper,workdir=/run/overlay/work")
 	return nil
 }

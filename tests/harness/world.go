@@ -18,7 +18,8 @@ import (
 
 // World lists all that a runtime may leave behind in an isolated test
 // program's namespaces (see Isolate): mounts, processes, cgroups whose name
-// holds tag, files below /run, unix sockets, network devices, and and
+// holds tag, files below /run
+// and /sys/fs/bpf, unix sockets, network devices, and and
 // device filters. Files that match a pattern of ignore are left out, with what is below. filters are the
 // device filters' hashes (DeviceFilters) to look for: programs are not in
 // namespaces, and others on this machine have their own.
@@ -31,7 +32,7 @@ func World(tag string, filters []string, ignore ...string) []string {
 	}
 	all = append(all, liveProcesses()...)
 	all = append(all, cgroupLeaks(tag)...)
-	_ = filepath.WalkDir("/run", func(path string, d fs.DirEntry, err error) error {
+	walk := func(path string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return nil
 		}
@@ -43,7 +44,9 @@ func World(tag string, filters []string, ignore ...string) []string {
 		}
 		all = append(all, "file: "+path)
 		return nil
-	})
+	}
+	_ = filepath.WalkDir("/run", walk)
+	_ = filepath.WalkDir("/sys/fs/bpf", walk)
 	if b, err := os.ReadFile("/proc/net/unix"); err == nil {
 		for line := range strings.Lines(string(b)) {
 			// What has a name, and listens or can be sent to: abstract ones begin with @.
