@@ -97,16 +97,16 @@ func attachLink(cookie uint64, program, pin string, target, typ uint32) error {
 	return bpf.Pin(link, pin)
 }
 
-// dropNetns takes the lookups from a network namespace where no context is left. The programs of the runtime's own namespace
-// stay loaded for the next context.
-func dropNetns(netns uint64) error {
+// dropNetns takes the lookups from a network namespace where no context is left but one that goes, leaving (0 for none). The
+// programs of the runtime's own namespace stay loaded for the next context.
+func dropNetns(netns uint64, leaving uint32) error {
 	if unix.Access(NetnsPin(lookupLink, netns), unix.F_OK) != nil && unix.Access(udpPin(netns, 1), unix.F_OK) != nil &&
 		unix.Access(NetnsPin(LookupProgram, netns), unix.F_OK) != nil {
 		return nil
 	}
 	left := false
 	if err := eachEntry(func(e *Entry) bool {
-		left = e.Netns == netns
+		left = e.Netns == netns && e.NID != leaving
 		return !left
 	}); err != nil || left {
 		return err

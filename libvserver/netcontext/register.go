@@ -239,10 +239,14 @@ func (r *register) remove(e *Entry) error {
 			}
 		}
 	}
+	// The entry goes last: what is cut short before can be repeated.
+	if err := dropNetns(e.Netns, e.NID); err != nil {
+		return err
+	}
 	if err := os.Remove(fileOf(e.NID)); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
-	return dropNetns(e.Netns)
+	return nil
 }
 
 // Stale tells that the context's container is gone.
@@ -312,7 +316,7 @@ func Sweep() (int, error) {
 	for _, p := range pins {
 		if _, text, ok := strings.Cut(p.Name(), "-prog-"); ok {
 			if cookie, err := strconv.ParseUint(text, 10, 64); err == nil {
-				if err := dropNetns(cookie); err != nil {
+				if err := dropNetns(cookie, 0); err != nil {
 					return n, err
 				}
 			}
