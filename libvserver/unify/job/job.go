@@ -51,7 +51,9 @@ func Main(name string, args []string) error {
 	if err != nil {
 		return err
 	}
-	debug.SetGCPercent(400)
+	// Most runs end before garbage matters.
+	debug.SetGCPercent(-1)
+	debug.SetMemoryLimit(512 << 20)
 	p := r.progress()
 	defer p.Done()
 	switch name {
