@@ -155,6 +155,9 @@ func InRuntime(path string, args, env []string, in, out int) (int, error) {
 	if env == nil {
 		env = []string{} // the runtime's own is not inherited
 	}
+	// What the caller has left open is none of a hook's business. The container's process has its own by now, and the runtime
+	// itself keeps them. (Linux 5.11; before that they are inherited.)
+	_ = unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC)
 	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Env: env, Files: []uintptr{uintptr(in), uintptr(out), uintptr(out)}})
 	if err != nil {
 		return 0, fmt.Errorf("fork/exec: %w", err)
