@@ -120,7 +120,7 @@ func (m *machine) binaries(ctx context.Context) (string, error) {
 
 // tests are the packages, as directories, whose tests the guest gets as /work/bin/NAME.test.
 func (m *machine) tests() []string {
-	list := []string{"tests/integration", "tests/cve", "libvserver/cgroup"}
+	list := []string{"tests/integration", "tests/cve", "libvserver/cgroup", "libvserver/unify"}
 	if m.conformance {
 		list = append(list, "tests/conformance")
 	}
