@@ -134,7 +134,7 @@ func TestStateRootFull(t *testing.T) {
 				p.must("list")
 				p.must("state", tag+".there")
 				p.must("exec", tag+".there", "/bin/true")
-				if res := p.try("update", "--pids-limit", "50", tag+".there"); res.Code != 0 {
+				if res := p.try("update", "--pids-limit", "50", tag+".there"); res.Code != 0 && hasPids() {
 					p.refused(where+": update", res, "no space left on device")
 				}
 				drain(p.root)
@@ -201,7 +201,9 @@ func TestStateRootReadOnly(t *testing.T) {
 	p.must("exec", tag+".there", "/bin/true")
 	p.must("pause", tag+".there")
 	p.must("resume", tag+".there")
-	p.refused("update", p.try("update", "--pids-limit", "50", tag+".there"), "read-only file system")
+	if hasPids() {
+		p.refused("update", p.try("update", "--pids-limit", "50", tag+".there"), "read-only file system")
+	}
 	p.refused("delete --force", p.try("delete", "--force", tag+".there"), "read-only file system")
 	if err := unix.Mount("", p.root, "", unix.MS_REMOUNT|unix.MS_BIND, ""); err != nil {
 		t.Fatal(err)
@@ -240,7 +242,7 @@ func TestRuntimeShort(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			p.t = t
 			refused, worked := 0, 0
-			for n := c.from; n <= c.most; n += 1 + n/6 {
+			for n := c.from; n <= c.most; n += 1 + n/3 {
 				for _, args := range [][]string{{"create", "-b", p.bundle(), tag + ".short"}, {"run", "-d", "-b", p.bundle(), tag + ".short"},
 					{"exec", tag + ".there", "/bin/true"}, {"delete", "--force", tag + ".short"}} {
 					where := fmt.Sprintf("%s: %d: %s", c.name, n, args[0])
