@@ -35,7 +35,7 @@ func (r *Runtime) Update(o *UpdateOptions) error {
 	}
 	config, err := updatedConfig(c.rec.Config, o.Resources)
 	if err != nil {
-		return fmt.Errorf("recorded config of container %s: %w", o.ID, err)
+		return err
 	}
 	m, err := c.cgroup()
 	if err != nil {
@@ -71,20 +71,24 @@ func noResources(r *specs.LinuxResources) bool {
 	return string(w.Bytes()) == "{}"
 }
 
-// updatedConfig returns config.json with new limits in linux.resources. All else stays to the byte.
+// updatedConfig returns the recorded config.json with new limits in linux.resources. All else stays to the byte. What it would
+// not be read with any more is refused.
 func updatedConfig(config []byte, add *specs.LinuxResources) ([]byte, error) {
 	if add == nil {
 		return config, nil
 	}
 	b, err := spec.Parse(config, "")
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("recorded config: %w", err)
 	}
 	var res specs.LinuxResources
 	if l := b.Spec.Linux; l != nil && l.Resources != nil {
 		res = *l.Resources
 	}
 	mergeResources(&res, add)
+	if err := spec.CheckResources(&res); err != nil {
+		return nil, err
+	}
 	w := wire.NewWriter(nil, "")
 	spec.EncodeLinuxResources(w, &res)
 	return setMember(config, w.Bytes(), "linux", "resources"), nil

@@ -2,9 +2,11 @@ package libvserver
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/vsrun/vsrun/spec"
 )
@@ -33,7 +35,7 @@ func TestUpdatedConfig(t *testing.T) {
 	const tail = `,"unknown":{"x":1e2}}}`
 	for _, c := range []struct{ old, add, want string }{
 		{`{}`, `{}`, `{}`},
-		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":3000000}}`, `{"memory":{"limit":3000000,"swap":2000000}}`},
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":1500000}}`, `{"memory":{"limit":1500000,"swap":2000000}}`},
 		{`{"cpu":{"shares":2,"idle":1},"memory":{"limit":5000000}}`, `{"cpu":{"shares":0,"quota":0,"idle":0},"memory":{"limit":0,"swap":0}}`,
 			`{"cpu":{"shares":2,"idle":0},"memory":{"limit":5000000}}`}, // 0 gives none
 		{`{"cpu":{"quota":5000,"period":10000,"cpus":"0"}}`, `{"cpu":{"period":20000}}`, `{"cpu":{"quota":5000,"period":20000,"cpus":"0"}}`},
@@ -64,6 +66,22 @@ func TestUpdatedConfig(t *testing.T) {
 		_ = json.Unmarshal([]byte(c.want), &want)
 		if d := cmp.Diff(want, got); d != "" {
 			t.Errorf("%s and %s: %s", c.old, c.add, d)
+		}
+	}
+}
+
+// What the record could not be read with any more, at the next update, is refused.
+func TestUpdatedConfigRefuses(t *testing.T) {
+	const doc = `{"ociVersion":"1.0.2","root":{"path":"r"},"linux":{"resources":{"memory":{"limit":1000000,"swap":2000000},"cpu":{"quota":1000,"burst":500}}}}`
+	minus2, much, less, two := int64(-2), int64(3000000), int64(100), int64(2)
+	for want, add := range map[string]*specs.LinuxResources{
+		"linux.resources.pids.limit: must not be less than -1":                                {Pids: &specs.LinuxPids{Limit: &minus2}},
+		"linux.resources.memory.swap: is memory and swap together and must not be less than ": {Memory: &specs.LinuxMemory{Limit: &much}},
+		"linux.resources.cpu.burst: must not exceed quota":                                    {CPU: &specs.LinuxCPU{Quota: &less}},
+		"linux.resources.cpu.idle: must be from 0 to 1":                                       {CPU: &specs.LinuxCPU{Idle: &two}},
+	} {
+		if _, err := updatedConfig([]byte(doc), add); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%v, want %s", err, want)
 		}
 	}
 }

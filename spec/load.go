@@ -183,6 +183,16 @@ func ParseResources(raw []byte) (*specs.LinuxResources, error) {
 	return res, nil
 }
 
+// CheckResources checks what linux.resources is to become.
+func CheckResources(r *specs.LinuxResources) error {
+	var c checker
+	c.resources(r, "linux.resources")
+	if len(c.faults) > 0 {
+		return c.faults
+	}
+	return nil
+}
+
 // fdPath gives the path of an open directory, as the kernel knows it.
 func fdPath(fd int, name string) (string, error) {
 	var buf [unix.PathMax]byte
