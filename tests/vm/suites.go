@@ -21,7 +21,7 @@ type suite struct {
 // suites are run in this order. What is said to be quick is what a change must pass.
 var suites = []suite{
 	{name: "systemd", command: engines("systemd"), limit: 12 * time.Minute, quick: true},
-	{name: "podman", command: engines("podman"), limit: 20 * time.Minute},
+	{name: "podman", command: engines("podman"), limit: 20 * time.Minute, quick: true},
 	{name: "docker", command: engines("docker"), limit: 20 * time.Minute},
 	{name: "containerd", command: engines("containerd"), limit: 20 * time.Minute, cri: true},
 	{name: "contrib", command: "tests/vm/suite/contrib", limit: 15 * time.Minute},
