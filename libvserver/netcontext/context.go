@@ -191,7 +191,7 @@ func (c *Context) attach(storage int, fresh bool) error {
 	if err := unix.Fstat(dir, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: c.Cgroup, Err: err}
 	}
-	if err := eachProgram(c.Confines(), func(prog int, typ uint32) error {
+	if err := eachProgram(c.Confines(), c.both(), func(prog int, typ uint32) error {
 		if !fresh {
 			_ = bpf.DetachCgroup(dir, prog, typ)
 		}
@@ -206,11 +206,21 @@ func (c *Context) attach(storage int, fresh bool) error {
 	return nil
 }
 
+// both tells if there are addresses of both kinds.
+func (c *Context) both() bool {
+	for i := range c.Net.Addresses {
+		if c.Net.Addresses[i].Is4() != c.Net.Addresses[0].Is4() {
+			return true
+		}
+	}
+	return false
+}
+
 // eachProgram opens the programs that a context needs, or those that count sockets.
-func eachProgram(confines bool, do func(prog int, typ uint32) error) error {
+func eachProgram(confines, both bool, do func(prog int, typ uint32) error) error {
 	for i := range Programs {
 		p := &Programs[i]
-		if !p.Counts && !confines {
+		if !p.Counts && !confines || p.Both && !both {
 			continue
 		}
 		fd, err := bpf.Get(pinned(p.Name))
@@ -305,7 +315,7 @@ func Detach(cgroup string) error {
 		return &os.PathError{Op: "open", Path: cgroup, Err: err}
 	}
 	defer unix.Close(dir)
-	return eachProgram(true, func(prog int, typ uint32) error {
+	return eachProgram(true, true, func(prog int, typ uint32) error {
 		if err := bpf.DetachCgroup(dir, prog, typ); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -103,24 +103,25 @@ type Program struct {
 	Name   string // in the kernel with the prefix vsrun_
 	Attach uint32 // BPF_CGROUP_*
 	Counts bool   // needed where sockets are only counted
+	Both   bool   // needed only where there are addresses of IPv4 and of IPv6
 }
 
 // Programs are those of a context's cgroup.
 var Programs = [...]Program{
-	{"sock_create", unix.BPF_CGROUP_INET_SOCK_CREATE, true},
-	{"sock_release", unix.BPF_CGROUP_INET_SOCK_RELEASE, true},
-	{"bind4", unix.BPF_CGROUP_INET4_BIND, false},
-	{"bind6", unix.BPF_CGROUP_INET6_BIND, false},
-	{"connect4", unix.BPF_CGROUP_INET4_CONNECT, false},
-	{"connect6", unix.BPF_CGROUP_INET6_CONNECT, false},
-	{"sendmsg4", unix.BPF_CGROUP_UDP4_SENDMSG, false},
-	{"sendmsg6", unix.BPF_CGROUP_UDP6_SENDMSG, false},
-	{"recvmsg4", unix.BPF_CGROUP_UDP4_RECVMSG, false},
-	{"recvmsg6", unix.BPF_CGROUP_UDP6_RECVMSG, false},
-	{"getpeername4", unix.BPF_CGROUP_INET4_GETPEERNAME, false},
-	{"getpeername6", unix.BPF_CGROUP_INET6_GETPEERNAME, false},
-	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false},
-	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false},
-	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false},
-	{"setsockopt", unix.BPF_CGROUP_SETSOCKOPT, false},
+	{"sock_create", unix.BPF_CGROUP_INET_SOCK_CREATE, true, false},
+	{"sock_release", unix.BPF_CGROUP_INET_SOCK_RELEASE, true, false},
+	{"bind4", unix.BPF_CGROUP_INET4_BIND, false, false},
+	{"bind6", unix.BPF_CGROUP_INET6_BIND, false, false},
+	{"connect4", unix.BPF_CGROUP_INET4_CONNECT, false, false},
+	{"connect6", unix.BPF_CGROUP_INET6_CONNECT, false, false},
+	{"sendmsg4", unix.BPF_CGROUP_UDP4_SENDMSG, false, false},
+	{"sendmsg6", unix.BPF_CGROUP_UDP6_SENDMSG, false, false},
+	{"recvmsg4", unix.BPF_CGROUP_UDP4_RECVMSG, false, false},
+	{"recvmsg6", unix.BPF_CGROUP_UDP6_RECVMSG, false, false},
+	{"getpeername4", unix.BPF_CGROUP_INET4_GETPEERNAME, false, false},
+	{"getpeername6", unix.BPF_CGROUP_INET6_GETPEERNAME, false, false},
+	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false, false},
+	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false, false},
+	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false, false},
+	{"setsockopt", unix.BPF_CGROUP_SETSOCKOPT, false, true},
 }

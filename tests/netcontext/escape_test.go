@@ -262,7 +262,7 @@ func TestAnnotations(t *testing.T) {
 			{"bind tcp 0.0.0.0:80", "bind EADDRNOTAVAIL"}, {"bind tcp [::]:80", "ok [::]:80"}, {"get tcp 10.77.0.2:80", "connect ENETUNREACH"},
 			{"get udp 10.77.0.2:80", "sendmsg ENETUNREACH"}, {"bind tcp 127.0.0.1:80", "ok 127.0.0.1:80"}}},
 		{"10.77.0.1", nil, [][2]string{
-			{"get tcp [fd77::2]:80", "connect ENETUNREACH"}, {"get udp [fd77::2]:80", "sendmsg ENETUNREACH"}, {"bind tcp [::]:80", "ok [::]:80"}, {"bind tcp [::]:80 v6only", "bind EADDRNOTAVAIL"}}},
+			{"get tcp [fd77::2]:80", "connect ENETUNREACH"}, {"get udp [fd77::2]:80", "sendmsg ENETUNREACH"}, {"bind tcp [::]:80", "ok [::]:80"}, {"bind tcp [::]:80 v6only", "bind EINVAL"}}},
 	} {
 		g := p.guest(fmt.Sprint("g", i), tt.addresses, tt.edits...)
 		for _, do := range tt.do {

@@ -56,6 +56,22 @@ func rate(kind, addr string, seconds int) {
 			unix.Close(s.fd)
 			n++
 		}
+	case "pair": // the same with both ends in one process: no switch between them
+		l := open("tcp", addr, nil)
+		l.bind(addr)
+		check("listen", unix.Listen(l.fd, 16))
+		to := l.addr(addr)
+		for time.Since(begin) < end {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			check("socket", err)
+			check("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+			check("connect", unix.Connect(fd, to))
+			c, _, err := unix.Accept(l.fd)
+			check("accept", err)
+			unix.Close(fd)
+			unix.Close(c)
+			n++
+		}
 	case "udp": // ping-pong
 		s := open("udp", addr, nil)
 		to := s.addr(addr)
