@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,10 +14,18 @@ import (
 	"github.com/vsrun/vsrun/tests/harness"
 )
 
+// nid is an id for this run alone: the register is the host's, and the tests may run twice at a time.
+func nid(i int) string { return strconv.Itoa(nidNumber(i)) }
+
+func nidNumber(i int) int { return 1000 + 4*(os.Getpid()%12000) + i }
+
+// loopback is the loopback address that goes with it.
+func loopback(i int) string { return fmt.Sprintf("127.%d.%d.1", nidNumber(i)>>8, nidNumber(i)&255) }
+
 // What is asked for in vain, and that nothing is left of it.
 func TestBadInput(t *testing.T) {
 	p := newPlace(t)
-	first := p.guest("first", "10.77.0.1,fd77::1", annotation+`net.nid"="77"`)
+	first := p.guest("first", "10.77.0.1,fd77::1", annotation+`net.nid"="`+nid(0)+`"`)
 	const net = "org.linux-vserver.net."
 	for i, tt := range []struct {
 		addresses string
@@ -38,18 +47,18 @@ func TestBadInput(t *testing.T) {
 		{"10.77.0.2", []string{annotation + `net.ports"="80-79"`}, `must be ports and ranges of ports, as 80,443,8000-8099 (got "80-79")`},
 		{"10.77.0.2", []string{annotation + `net.ports"="0"`}, `(got "0")`},
 		{"10.77.0.2", []string{annotation + `net.nid"="1"`}, `must be a number from 2 to 49151 (got "1")`},
-		{"10.77.0.2", []string{annotation + `net.nid"="77"`}, `net.nid"]: 77 is the id of container ` + first.id},
+		{"10.77.0.2", []string{annotation + `net.nid"="` + nid(0) + `"`}, `net.nid"]: ` + nid(0) + ` is the id of container ` + first.id},
 		{"10.77.0.2", []string{annotation + `net.loopback"="10.0.0.1"`}, `must be auto, none or an address of 127.0.0.0/8 (got "10.0.0.1")`},
 		{"10.77.0.2", []string{annotation + `net.loopback"="127.0.0.1"`}, `must not be 127.0.0.1, which is the host's`},
-		{"10.77.0.2", []string{annotation + `net.loopback"="127.0.77.1"`}, `net.loopback"]: 127.0.77.1 belongs to network context 77, container ` + first.id},
+		{"10.77.0.2", []string{annotation + `net.loopback"="` + loopback(0) + `"`}, `net.loopback"]: ` + loopback(0) + ` belongs to network context ` + nid(0) + `, container ` + first.id},
 		{"10.77.0.2", []string{annotation + `net.single-ip"="yes"`}, `must be true or false (got "yes")`},
 		{"10.77.0.2,10.77.0.3", []string{annotation + `net.single-ip"="true"`}, `needs one address of a kind at most in net.addresses`},
 		{"10.77.0.2", []string{annotation + `net.missing-address"="no"`}, `must be error or warn (got "no")`},
 		{"", []string{annotation + `net.nid"="5"`}, `net.nid"]: needs net.addresses`},
 		{"10.77.9.9", nil, `no interface has 10.77.9.9 (ip address add 10.77.9.9/32 dev DEVICE; or net.missing-address=warn)`},
 		{"fd99::1", nil, `no interface has fd99::1`},
-		{"10.77.0.2,10.77.0.1", nil, `net.addresses"]: 10.77.0.1 belongs to network context 77, container ` + first.id},
-		{"10.77.0.2,fd77::1", nil, `fd77::1 belongs to network context 77`},
+		{"10.77.0.2,10.77.0.1", nil, `net.addresses"]: 10.77.0.1 belongs to network context ` + nid(0) + `, container ` + first.id},
+		{"10.77.0.2,fd77::1", nil, `fd77::1 belongs to network context ` + nid(0)},
 	} {
 		g := p.bundle(fmt.Sprint("bad", i), tt.addresses, tt.edits...)
 		res := p.try("run", "-b", g.dir, g.id)
@@ -87,7 +96,7 @@ func TestBadInput(t *testing.T) {
 // A context goes on through pause, update and resume; net list and net show tell of it.
 func TestLife(t *testing.T) {
 	p := newPlace(t)
-	g := p.guest("a", "10.77.0.1/24,10.77.0.3,fd77::1", annotation+`rlimits.nsock"="20"`, annotation+`net.nid"="78"`)
+	g := p.guest("a", "10.77.0.1/24,10.77.0.3,fd77::1", annotation+`rlimits.nsock"="20"`, annotation+`net.nid"="`+nid(1)+`"`)
 	g.serve("serve", "tcp", "0.0.0.0:80", "A")
 	g.serve("serve", "tcp", "10.77.0.3:81", "A")
 	g.serve("serve", "udp", "[::]:53", "A")
@@ -116,7 +125,7 @@ func TestLife(t *testing.T) {
 	if err := json.Unmarshal([]byte(p.must("net", "show", "-f", "json", g.id).Stdout), &shown); err != nil {
 		t.Fatal(err)
 	}
-	if shown.NID != 78 || shown.ID != g.id || shown.Root != p.root || shown.Loopback != "127.0.78.1" || strings.Join(shown.Addresses, " ") != "10.77.0.1/24 10.77.0.3/32 fd77::1/128" ||
+	if strconv.Itoa(shown.NID) != nid(1) || shown.ID != g.id || shown.Root != p.root || shown.Loopback != loopback(1) || strings.Join(shown.Addresses, " ") != "10.77.0.1/24 10.77.0.3/32 fd77::1/128" ||
 		shown.Sockets.Current != 3 || shown.Sockets.Max < 4 || shown.Sockets.Limit != 20 || shown.Sockets.Hits != 0 || shown.BindsRewritten != 2 || shown.Denied != 2 {
 		t.Errorf("%+v", shown)
 	}
@@ -124,7 +133,7 @@ func TestLife(t *testing.T) {
 		got != "[{tcp 10.77.0.3 81 false} {tcp 10.77.0.1 80 true} {udp6 10.77.0.1 53 false}]" {
 		t.Error(got)
 	}
-	if got := p.must("net", "list").Stdout; !strings.Contains(got, "\n") || !strings.Contains(got, "78  "+g.id) {
+	if got := p.must("net", "list").Stdout; !strings.Contains(got, "\n") || !strings.Contains(got, nid(1)+"  "+g.id) {
 		t.Error(got)
 	}
 	if got := p.must("stat", "--limits", g.id).Stdout; !strings.Contains(got, "nsock") {
@@ -171,14 +180,14 @@ func TestLeftovers(t *testing.T) {
 	p := newPlace(t)
 	lose := func(name string) {
 		t.Helper()
-		g := p.guest(name, "10.77.0.1,10.77.0.2", annotation+`net.nid"="79"`)
+		g := p.guest(name, "10.77.0.1,10.77.0.2", annotation+`net.nid"="`+nid(2)+`"`)
 		// Processes, cgroup and state go, as if by a reboot that forgot /run/vsrun-net.
-		entry, err := os.ReadFile("/run/vsrun-net/79")
+		entry, err := os.ReadFile("/run/vsrun-net/" + nid(2))
 		if err != nil {
 			t.Fatal(err)
 		}
 		g.delete()
-		if err := os.WriteFile("/run/vsrun-net/79", entry, 0o600); err != nil {
+		if err := os.WriteFile("/run/vsrun-net/"+nid(2), entry, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -189,7 +198,7 @@ func TestLeftovers(t *testing.T) {
 	if got := p.try("doctor").Stdout; !strings.Contains(got, "vsrun net gc") {
 		t.Error("doctor says nothing of what is left")
 	}
-	b := p.guest("b", "10.77.0.2", annotation+`net.nid"="79"`)
+	b := p.guest("b", "10.77.0.2", annotation+`net.nid"="`+nid(2)+`"`)
 	if got := b.in("bind", "tcp", "0.0.0.0:80"); got != "ok 0.0.0.0:80" {
 		t.Error(got)
 	}
