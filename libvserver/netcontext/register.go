@@ -206,6 +206,7 @@ func Release(nid uint32, root, id string) error {
 	defer r.close()
 	list := []*Entry{}
 	if nid == 0 { // the runtime was killed before it knew
+		dropUnfinished()
 		if list, err = Entries(); err != nil {
 			return err
 		}
@@ -296,6 +297,7 @@ func Sweep() (int, error) {
 		return 0, err
 	}
 	defer r.close()
+	dropUnfinished()
 	list, err := Entries()
 	n := 0
 	for _, e := range list {
@@ -325,6 +327,16 @@ func Sweep() (int, error) {
 	return n, nil
 }
 
+// dropUnfinished removes what somebody was writing who was killed: it takes the lock to write.
+func dropUnfinished() {
+	files, _ := os.ReadDir(registerDir)
+	for _, f := range files {
+		if f.Name()[0] == '.' {
+			_ = os.Remove(registerDir + "/" + f.Name())
+		}
+	}
+}
+
 // writeEntry writes an entry whole or not at all.
 func writeEntry(e *Entry) error {
 	b := strconv.AppendUint([]byte("nid "), uint64(e.NID), 10)
@@ -345,10 +357,14 @@ func writeEntry(e *Entry) error {
 	b = append(b, '\n')
 	tmp := fileOf(e.NID)
 	tmp = registerDir + "/." + tmp[len(registerDir)+1:]
-	if err := os.WriteFile(tmp, b, 0o600); err != nil {
-		return err
+	err := os.WriteFile(tmp, b, 0o600)
+	if err == nil {
+		err = os.Rename(tmp, fileOf(e.NID))
 	}
-	return os.Rename(tmp, fileOf(e.NID))
+	if err != nil {
+		_ = os.Remove(tmp)
+	}
+	return err
 }
 
 func readEntry(file string) (*Entry, error) {
