@@ -1,6 +1,7 @@
 package unify
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -88,6 +89,9 @@ func (s *Store) recoverSwap(fd int, name, run string) (note string, err error) {
 		return "", err
 	}
 	b, err := os.ReadFile(filepath.Join(s.Path, tempDir, run, name+".tree"))
+	if errors.Is(err, os.ErrNotExist) {
+		return "", nil // the new one, unfinished: nothing is swapped before this file is there
+	}
 	if err != nil {
 		return "", err
 	}

@@ -22,7 +22,6 @@ type node struct {
 	file   *file   // a regular file that is not empty
 	first  *node   // of the names of one inode in this tree: the first, in the order of paths; nil if it has one name only
 	path   string  // set only where first is
-	keep   reason  // why it stays as it is
 }
 
 // reason says why a file is not shared.

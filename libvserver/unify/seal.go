@@ -2,6 +2,7 @@ package unify
 
 import (
 	"fmt"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -103,6 +104,7 @@ func (j *job) sealTrees(todo []*target, done []int, metas map[*image]*meta, imag
 		return nil
 	}
 	j.progress.begin("sealing", uint64(len(contents)), 0)
+	var sealed atomic.Int64
 	err := parallel(len(contents), func(i int) error {
 		c := contents[i]
 		j.progress.read(1, 0)
@@ -110,41 +112,114 @@ func (j *job) sealTrees(todo []*target, done []int, metas map[*image]*meta, imag
 			return nil
 		}
 		name := c.digest.name()
-		fd, err := openBeneath(j.objects, name, readFile)
-		if err != nil {
-			return fmt.Errorf("open object %s: %w", name, err)
-		}
-		defer unix.Close(fd)
-		if err := seal(fd); err != nil {
-			return fmt.Errorf("seal object %s: %w", name, err)
-		}
-		if d, err := measure(fd); err != nil || d != c.digest {
-			return fmt.Errorf("sealed object %s has the digest %v instead of %v (%v)", name, d.String(), c.digest.String(), err)
+		if err := j.sealObject(name, verityDigest(&c.digest)); err != nil {
+			return err
 		}
 		var st stat
-		if err := statAt(fd, "", &st); err == nil {
+		if err := statAt(j.objects, name, &st); err == nil {
 			j.index.add(&st, c.digest)
 		}
+		sealed.Add(1)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	if err := j.sync(); err != nil {
+	if err := j.barrier(); err != nil {
 		return err
 	}
 	for _, i := range done {
 		t := &tree.Tree{Layout: tree.LayoutObjects, Verity: v, Digest: metas[images[i]].digest, Store: j.Path}
-		if err := j.mark(todo[i], t, &images[i].root.st); err != nil {
+		if err := j.mark(todo[i], t); err != nil {
 			return err
 		}
 	}
-	j.res.Sealed = len(contents)
+	j.res.Sealed = int(sealed.Load())
+	return nil
+}
+
+// finishSeal does what a killed run left undone: its tree is in place and its metadata tree has digests, but the objects
+// are not, or not all, sealed, so that the tree does not say yet that the digests count.
+func (s *Store) finishSeal(t *target) (done bool, err error) {
+	meta, err := openBeneath(s.trees, t.was.Digest, readDir)
+	if err != nil {
+		return false, fmt.Errorf("metadata tree %s: %w", t.was.Digest, err)
+	}
+	defer unix.Close(meta)
+	dirs, err := directories(meta)
+	if err != nil {
+		return false, fmt.Errorf("metadata tree %s: %w", t.was.Digest, err)
+	}
+	var with, without atomic.Int64
+	err = parallel(len(dirs), func(i int) error {
+		fd, err := openBeneath(meta, dirs[i], readDir)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		list, err := readEntries(fd, newDirBuffer())
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			if e.kind != unix.S_IFREG {
+				continue
+			}
+			var value, object [64]byte
+			n, err := unix.Lgetxattr(xattrPath(fd, e.name), metacopy, value[:])
+			if err == unix.ENODATA {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			if n == 0 {
+				without.Add(1)
+				continue
+			}
+			m, err := unix.Lgetxattr(xattrPath(fd, e.name), redirect, object[:])
+			if err != nil || m < 2 {
+				return fmt.Errorf("%s/%s: %s: %w", dirs[i], e.name, redirect, err)
+			}
+			if err := s.sealObject(string(object[1:m]), string(value[:n])); err != nil {
+				return err
+			}
+			with.Add(1)
+		}
+		return nil
+	})
+	if err != nil || with.Load() == 0 {
+		return false, err
+	}
+	is := *t.was
+	is.Verity = tree.VerityRequire
+	if without.Load() > 0 {
+		is.Verity = tree.VerityOn
+	}
+	if err := s.barrier(); err != nil {
+		return false, err
+	}
+	return true, s.mark(t, &is)
+}
+
+// sealObject seals an object that a metadata tree wants to have the digest in value.
+func (s *Store) sealObject(name, value string) error {
+	fd, err := openBeneath(s.objects, name, readFile)
+	if err != nil {
+		return fmt.Errorf("open object %s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	if err := seal(fd); err != nil {
+		return fmt.Errorf("seal object %s: %w", name, err)
+	}
+	if d, err := measure(fd); err != nil || verityDigest(&d) != value {
+		return fmt.Errorf("sealed object %s has another digest than the tree wants, %v (%v)", name, d.String(), err)
+	}
 	return nil
 }
 
 // mark sets the attribute of a tree that is in its place.
-func (r *run) mark(t *target, is *tree.Tree, root *stat) error {
+func (s *Store) mark(t *target, is *tree.Tree) error {
 	fd, err := openBeneath(t.parent, t.base, readDir)
 	if err != nil {
 		return fmt.Errorf("open %s: %w", t.path, err)

@@ -104,6 +104,15 @@ func TestSealed(t *testing.T) {
 			if v.Sealed == 0 || len(v.Damaged)+len(v.Missing) > 0 || how == SealAll && v.Sealed != v.Objects {
 				t.Errorf("%+v", v)
 			}
+			// As a run leaves it that is killed before it says so.
+			off := *tr
+			off.Verity = tree.VerityOff
+			must(t, unix.Setxattr(root, tree.Attr, []byte(off.Value()), 0))
+			again, err := Unify(&Options{Trees: []string{root}, Store: store, Layout: tree.LayoutObjects, Least: 1, Seal: how})
+			must(t, err)
+			if again.Trees[0].Status != "sealed" || unified(t, root).Verity != want {
+				t.Errorf("the next run: %+v", again.Trees[0])
+			}
 			// Behind the store's back: another content in its place.
 			must(t, os.Rename(object, object+".was"))
 			must(t, os.WriteFile(object, make([]byte, 1<<20), 0o600))

@@ -49,7 +49,7 @@ type Result struct {
 // TreeResult is what became of one tree.
 type TreeResult struct {
 	Path   string `json:"path"`
-	Status string `json:"status"` // unified, adopted, already, would be unified, failed
+	Status string `json:"status"` // unified, adopted, sealed, already, would be unified, failed
 	Digest string `json:"digest,omitempty"`
 	Files  int    `json:"files"`
 	Bytes  uint64 `json:"bytes"`
@@ -269,6 +269,15 @@ func (s *Store) again(t *target, o *Options) (*TreeResult, error) {
 		return nil, fmt.Errorf("%s: the reference of its metadata tree: %w", t.path, err)
 	}
 	if err := statAt(t.fd, tree.RefName, &mine); err == nil && mine.ino == ref.ino {
+		if t.was.Verity == tree.VerityOff && o.Seal != SealNone && !o.DryRun {
+			done, err := s.finishSeal(t)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", t.path, err)
+			}
+			if done {
+				tr.Status = "sealed"
+			}
+		}
 		return tr, nil
 	}
 	// A copy of a unified tree, which the store does not count yet.
