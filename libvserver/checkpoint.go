@@ -82,6 +82,7 @@ func (r *Runtime) Checkpoint(o *CheckpointOptions) error {
 	if os.Geteuid() != 0 || host.InUserNamespace() {
 		log.Warnf("vsrun checkpoint is untested with rootless containers")
 	}
+	defer keepCgroupFlags()()
 	p := &checkpoint{container: *c, o: o}
 	if p.bundle, err = recordedSpec(c.rec); err != nil {
 		return err

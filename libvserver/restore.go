@@ -157,6 +157,7 @@ func (s *restoration) restore(path string) (err error) {
 	if err := s.noNewPrivileges(path); err != nil {
 		return err
 	}
+	defer keepCgroupFlags()()
 	c, err := s.begin(opt, &q.Options)
 	if err != nil {
 		return err
