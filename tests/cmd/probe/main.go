@@ -144,7 +144,7 @@ func call(n []uintptr) {
 
 func xattr(args []string) error {
 	if len(args) < 2 {
-		return fmt.Errorf("want NAME PATH...")
+		return fmt.Errorf("want NAME and PATHs")
 	}
 	for _, p := range args[1:] {
 		buf := make([]byte, 256)
