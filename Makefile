@@ -148,7 +148,7 @@ load: vsrun ## 64 containers against a model, thousands of cycles, hosts that ha
 test-engines: vsrun ## real Podman, containerd and Docker, those that are installed (RUNTIME=runc compares; ENGINES=podman)
 	@RUNTIME=$${RUNTIME:-./vsrun} tests/engines/run.sh $(ENGINES)
 
-VM = contrib/need qemu mmdebstrap cpio && go run ./tests/vm
+VM = contrib/need qemu mmdebstrap cpio xz mke2fs unshare && go run ./tests/vm
 
 test-vm: vsrun deb ## the suites of real engines in a Debian 13 machine under qemu (SUITE=podman; RUNTIME=crun compares)
 	@$(VM) test $(ARGS) $(SUITE)
