@@ -115,7 +115,10 @@ func dropNetns(netns uint64, leaving uint32) error {
 	if err != nil {
 		return err
 	}
-	own, _ := netnsCookie()
+	own, err := netnsCookie()
+	if err != nil {
+		return err
+	}
 	for _, p := range pins {
 		pin := pinned(p.Name())
 		switch n := len(NetnsPin(udpLink, netns)) + 1; {
