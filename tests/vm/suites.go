@@ -24,7 +24,7 @@ var suites = []suite{
 	{name: "podman", command: engines("podman"), limit: 20 * time.Minute, quick: true},
 	{name: "docker", command: engines("docker"), limit: 20 * time.Minute},
 	{name: "containerd", command: engines("containerd"), limit: 20 * time.Minute, cri: true},
-	{name: "contrib", command: "tests/vm/suite/contrib", limit: 15 * time.Minute},
+	{name: "contrib", command: "tests/vm/suite/contrib", limit: 25 * time.Minute},
 	{name: "cgroup", command: "modprobe brd; modprobe rdma_rxe; tests/vm/suite/gotest libvserver/cgroup", limit: 10 * time.Minute},
 	{name: "containerd-systemd", command: "export CGROUPS=systemd AT_ONCE=100; " + engines("containerd"), limit: 20 * time.Minute, cri: true},
 	{name: "podman-systemd", command: engines("podman-systemd"), limit: 30 * time.Minute},
