@@ -35,7 +35,7 @@ func TestSystemdProperties(t *testing.T) {
 	} {
 		raw, err := json.Marshal(value)
 		p.check(err)
-		p.bundle("c", `annotations["org.systemd.property.`+name+`"]=`+string(raw), "linux.cgroupsPath=system.slice:vsrun:"+p.tag, "args:/bin/true")
+		p.bundle("c", `annotations={"org.systemd.property.`+name+`":`+string(raw)+`}`, "linux.cgroupsPath=system.slice:vsrun:"+p.tag, "args:/bin/true")
 		if res := p.try("--systemd-cgroup", "run", "-b", p.path("c"), p.tag+"-c"); res.Code == 0 {
 			p.falls("%s is taken", name)
 		}
