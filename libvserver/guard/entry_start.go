@@ -9,6 +9,8 @@ import (
 // memProfileRate is how the entry point finds that variable: assembly may not name it.
 var memProfileRate = &runtime.MemProfileRate
 
+var _ = memProfileRate
+
 // mount is the descriptor of the mount under the executable, close-on-exec, if the entry point has made one; else 0.
 var mount int32
 
