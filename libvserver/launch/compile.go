@@ -62,6 +62,7 @@ type compiler struct {
 	maskReady slot
 	masked    bool
 	shared    bool            // the child shares the runtime's memory
+	bounded   bool            // the bounding set is that of the program already
 	signals   bool            // the signal mask is the program's
 	listener  slot            // of a seccomp filter with NOTIFY
 	dirs      map[string]slot // directories of devices, opened once

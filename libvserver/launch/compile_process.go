@@ -135,17 +135,8 @@ func (c *compiler) user(s plan.User) {
 		}
 	}
 	caps := s.Caps
-	if caps != nil {
-		var unknown []skipped
-		for n := range 64 {
-			if caps.Bounding&(1<<n) == 0 {
-				i := c.prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP, uint64(n))
-				unknown = append(unknown, c.skip(i, unix.EINVAL)) // the kernel knows no more
-			}
-		}
-		for _, u := range unknown {
-			c.skipTo(u)
-		}
+	if caps != nil && !c.bounded {
+		c.bounding(caps)
 	}
 	if s.UID != 0 {
 		c.prctl("PR_SET_KEEPCAPS", unix.PR_SET_KEEPCAPS, 1)
@@ -279,4 +270,31 @@ func (c *compiler) exec(s plan.Exec) {
 	}
 	c.restoreSignals()
 	c.call(unix.SYS_EXECVE, "", c.exe.arg(), val(uintptr(unsafe.Pointer(&argv[0]))), val(uintptr(unsafe.Pointer(&envp[0]))))
+}
+
+// bounding drops capabilities from the bounding set.
+func (c *compiler) bounding(caps *plan.Capabilities) {
+	var unknown []skipped
+	for n := range 64 {
+		if caps.Bounding&(1<<n) == 0 {
+			i := c.prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP, uint64(n))
+			unknown = append(unknown, c.skip(i, unix.EINVAL)) // the kernel knows no more
+		}
+	}
+	for _, u := range unknown {
+		c.skipTo(u)
+	}
+}
+
+// boundEarly drops them before the child waits for the rest of its program: what is left there concerns programs to come
+// and inheritable capabilities alone (capabilities(7)), and the child has the time then.
+func (c *compiler) boundEarly() {
+	for i, s := range c.steps {
+		if u, ok := s.(plan.User); ok && u.Caps != nil {
+			c.step, c.bounded = i, true
+			c.bounding(u.Caps)
+			c.step = -1
+			return
+		}
+	}
 }

@@ -100,6 +100,9 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 		p.c.call(unix.SYS_UNSHARE, pl.Clone.String()+": unshare", val(unshare))
 	}
 	if share {
+		if unshare != 0 && !pl.Clone.Joins(unix.CLONE_NEWUSER) {
+			p.c.boundEarly()
+		}
 		p.c.emit(opGate, "", val(gateLoaded), val(looks))
 	} else {
 		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
