@@ -30,9 +30,11 @@ export VM_COMMAND := $(value CMD)
 # Code runs once here, and most of its cost is to bring it into memory: without inlining there is a fifth less of it.
 GCFLAGS = -gcflags=github.com/vsrun/vsrun/...=-l
 
-# What is written in pieces of 64 KiB the kernel keeps in folios of that size, where the filesystem can, and a fault maps
-# one at once: a start is faster by a twentieth. The linker's pages lie one by one; larger folios would all be mapped whole.
-place = dd if=$(1) of=$(2).new bs=64K status=none && chmod 755 $(2).new && mv -f $(2).new $(2)
+# The kernel keeps what is written at once in large folios, where the filesystem can. The first 2 MiB, nearly all of the
+# code, become one that a fault maps whole, by one entry of the page tables; the rest, of which a start needs some places
+# here and there, becomes folios of 64 KiB, since what is mapped counts as memory. The linker's own pages lie one by one.
+place = dd if=$(1) of=$(2).new bs=2M count=1 status=none && dd if=$(1) of=$(2).new bs=64K skip=32 seek=32 conv=notrunc status=none && \
+	chmod 755 $(2).new && mv -f $(2).new $(2)
 
 .DELETE_ON_ERROR:
 .PHONY: all docs deb run test test-engines test-vm vm-run vm-shell vm-image conformance cve lint bench bench-unify install uninstall clean help FORCE
