@@ -2,7 +2,6 @@ package cli
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -84,7 +83,7 @@ func open(g *global, b *Build) (verbs, error) {
 // run finds the command and calls it.
 func (a *app) run(line []string) (int, error) {
 	var g global
-	f := newFlags("vsrun")
+	f := newFlags()
 	g.define(f)
 	line, err := f.parse(line, true)
 	if err != nil {
@@ -115,11 +114,11 @@ func (a *app) run(line []string) (int, error) {
 
 // call reads a command's flags and arguments and runs it.
 func (a *app) call(cmd *command, g *global, line []string) (int, error) {
-	f := newFlags(cmd.name)
+	f := newFlags()
 	cmd.define(f)
 	help := func(b []byte) []byte { return cmd.appendHelp(b, f) }
 	args, err := f.parse(line, cmd.rest)
-	if errors.Is(err, flag.ErrHelp) {
+	if err == errHelp {
 		return 0, a.print(help(nil))
 	}
 	if err != nil {

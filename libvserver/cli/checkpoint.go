@@ -77,8 +77,6 @@ func progressLine(d *libvserver.Dumped) string {
 // descriptor is a number of a file descriptor, -1 for none.
 type descriptor int
 
-func (d *descriptor) String() string { return strconv.Itoa(int(*d)) }
-
 func (d *descriptor) Set(s string) error {
 	n, err := strconv.ParseInt(s, 0, 32)
 	if err != nil {

@@ -33,8 +33,8 @@ type entry struct {
 
 // commands returns all of them in the order of their names. It is no variable
 // because the command help reads it.
-func commands() []entry {
-	return []entry{
+func commands() [27]entry {
+	return [...]entry{
 		{"checkpoint", checkpointCommand},
 		{"create", createCommand},
 		{"delete", deleteCommand},

@@ -72,8 +72,6 @@ func (c *context) exec(o *libvserver.ExecOptions) (int, error) {
 // gids is a list of group ids.
 type gids []uint32
 
-func (g *gids) String() string { return "" }
-
 func (g *gids) Set(s string) error {
 	n, err := strconv.ParseUint(s, 10, 32)
 	if err != nil {
@@ -85,10 +83,6 @@ func (g *gids) Set(s string) error {
 
 // optional is a switch that is on, off or not given.
 type optional struct{ p **bool }
-
-func (o optional) String() string { return "" }
-
-func (o optional) IsBoolFlag() bool { return true }
 
 func (o optional) Set(s string) error {
 	v, err := strconv.ParseBool(s)

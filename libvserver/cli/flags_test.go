@@ -1,8 +1,6 @@
 package cli
 
 import (
-	"errors"
-	"flag"
 	"strings"
 	"testing"
 
@@ -36,7 +34,7 @@ func TestParse(t *testing.T) {
 		{line: "-tt", err: "flag provided but not defined: -tt"},
 	} {
 		var got result
-		f := newFlags("test")
+		f := newFlags()
 		f.list(&got.Env, "env, e", "set a variable")
 		f.bool(&got.TTY, "tty, t", "a terminal")
 		f.count(&got.N, "n", "a number")
@@ -52,16 +50,16 @@ func TestParse(t *testing.T) {
 			t.Errorf("%s: %v %s", tc.line, err, d)
 		}
 	}
-	if _, err := newFlags("test").parse([]string{"a", "--help"}, false); !errors.Is(err, flag.ErrHelp) {
+	if _, err := newFlags().parse([]string{"a", "--help"}, false); err != errHelp {
 		t.Errorf("help: %v", err)
 	}
 }
 
 func TestHiddenFlag(t *testing.T) {
 	var yes bool
-	f := newFlags("test")
+	f := newFlags()
 	f.bool(&yes, "secret", "")
-	if _, err := f.parse([]string{"--secret"}, false); err != nil || !yes || len(f.help) != 0 {
-		t.Errorf("%v, %v, %v", err, yes, f.help)
+	if _, err := f.parse([]string{"--secret"}, false); err != nil || !yes || len(f.help()) != 0 {
+		t.Errorf("%v, %v, %v", err, yes, f.help())
 	}
 }

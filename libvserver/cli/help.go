@@ -39,7 +39,7 @@ func helpCommand() *command {
 			if cmd == nil {
 				return 0, noCommand(c.args[0])
 			}
-			f := newFlags(cmd.name)
+			f := newFlags()
 			cmd.define(f)
 			return 0, c.print(cmd.appendHelp(nil, f))
 		},
@@ -63,9 +63,9 @@ func (a *app) appendHelp(b []byte) []byte {
 	}
 	b = appendRows(b, rows)
 	b = append(b, "\nGLOBAL OPTIONS:\n"...)
-	f := newFlags("vsrun")
+	f := newFlags()
 	new(global).define(f)
-	return appendFlags(b, f)
+	return appendFlags(b, f.help())
 }
 
 // appendHelp appends the help of one command.
@@ -76,7 +76,8 @@ func (cmd *command) appendHelp(b []byte, f *flags) []byte {
 	b = append(b, cmd.usage...)
 	b = append(b, "\n\nUSAGE:\n   vsrun "...)
 	b = append(b, cmd.name...)
-	if len(f.help) > 0 {
+	shown := f.help()
+	if len(shown) > 0 {
 		b = append(b, " [command options]"...)
 	}
 	if cmd.args != "" {
@@ -89,15 +90,15 @@ func (cmd *command) appendHelp(b []byte, f *flags) []byte {
 	if cmd.about != "" {
 		b = append(append(append(b, "\nDESCRIPTION:\n   "...), cmd.about...), '\n')
 	}
-	if len(f.help) > 0 {
-		b = appendFlags(append(b, "\nOPTIONS:\n"...), f)
+	if len(shown) > 0 {
+		b = appendFlags(append(b, "\nOPTIONS:\n"...), shown)
 	}
 	return b
 }
 
-func appendFlags(b []byte, f *flags) []byte {
-	rows := make([][2]string, len(f.help))
-	for i, h := range f.help {
+func appendFlags(b []byte, list []flagHelp) []byte {
+	rows := make([][2]string, len(list))
+	for i, h := range list {
 		words := make([]string, len(h.names))
 		for j, name := range h.names {
 			words[j] = "--" + name

@@ -28,13 +28,10 @@ type liveVerbs interface {
 
 // duration defines a flag that is a time like 5s or 1m30s; a bare number is of seconds.
 func (f *flags) duration(p *time.Duration, names, usage string) {
-	usage += " (default: " + p.String() + ")"
-	f.define(names, usage, true, func(name string) { f.set.Var((*duration)(p), name, "") })
+	f.all = append(f.all, option{names: names, usage: usage, before: p.String(), to: (*duration)(p), value: true})
 }
 
 type duration time.Duration
-
-func (d *duration) String() string { return time.Duration(*d).String() }
 
 func (d *duration) Set(s string) error {
 	v, err := time.ParseDuration(s)

@@ -24,12 +24,12 @@ type FlagDoc struct {
 // Docs returns the program, with the flags before the command, and its commands
 // in the order of their names.
 func Docs() (program Doc, all []Doc) {
-	f := newFlags("vsrun")
+	f := newFlags()
 	new(global).define(f)
 	program = Doc{Name: "vsrun", Usage: "Open Container Initiative runtime", About: synopsis, Flags: f.docs()}
 	for _, e := range commands() {
 		cmd := e.build()
-		f := newFlags(cmd.name)
+		f := newFlags()
 		cmd.define(f)
 		all = append(all, Doc{Name: cmd.name, Usage: cmd.usage, Args: cmd.args, Notes: cmd.notes, About: cmd.about, Rest: cmd.rest, Flags: f.docs()})
 	}
@@ -38,7 +38,7 @@ func Docs() (program Doc, all []Doc) {
 
 func (f *flags) docs() []FlagDoc {
 	var list []FlagDoc
-	for _, h := range f.help {
+	for _, h := range f.help() {
 		list = append(list, FlagDoc{Names: h.names, Value: h.value, Usage: h.usage})
 	}
 	return list

@@ -63,7 +63,7 @@ and, as NSPID, the number that the process has in it.`,
 func (c *context) psMisused() error {
 	cmd := psCommand()
 	cmd.min = 1
-	f := newFlags(cmd.name)
+	f := newFlags()
 	cmd.define(f)
 	c.misused(".", func(b []byte) []byte { return cmd.appendHelp(b, f) })
 	return c.checkCount(cmd, 0)
