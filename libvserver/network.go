@@ -50,7 +50,7 @@ func (n *creation) network() error {
 func fillFilter(p *plan.Plan, net *spec.Net) error {
 	for i, s := range p.Steps {
 		if s, ok := s.(plan.Seccomp); ok && s.Network {
-			insns, err := netcontext.Filter(net.HideNetif)
+			insns, err := netcontext.Filter(net.HideNetif, net.RawICMP)
 			if err != nil {
 				return err
 			}

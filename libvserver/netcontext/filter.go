@@ -73,8 +73,9 @@ func (f *filter) call(nr uint32, body func()) {
 // Filter makes the seccomp filter of a network context, an array of struct sock_filter. It closes what the BPF programs of a
 // cgroup don't see: sockets that are of neither IPv4 nor IPv6 and reach the network or its other users (AF_PACKET, AF_VSOCK,
 // AF_SMC, ...), raw sockets that write IP headers of their own, io_uring, which makes sockets without a system call, and bpf(2),
-// with which the programs could be taken off. With hideNetif also netlink and the ioctls that list interfaces.
-func Filter(hideNetif bool) ([]byte, error) {
+// with which the programs could be taken off. Raw sockets there are only with rawICMP. With hideNetif also netlink and the
+// ioctls that list interfaces.
+func Filter(hideNetif, rawICMP bool) ([]byte, error) {
 	list := machines()
 	if list == nil {
 		return nil, errors.New("network contexts: no seccomp filter is known for this architecture (" + runtime.GOARCH + ")")
@@ -85,7 +86,7 @@ func Filter(hideNetif bool) ([]byte, error) {
 		f.emit(ldAbs, 0, 0, dataOf)
 		at := len(f)
 		f.emit(jeq, 0, 0, m.arch)
-		f.machine(m, hideNetif)
+		f.machine(m, hideNetif, rawICMP)
 		f[at].Jf = uint8(len(f) - at - 1)
 	}
 	f.errno(unix.ENOSYS) // programs of another architecture
@@ -93,7 +94,7 @@ func Filter(hideNetif bool) ([]byte, error) {
 	return b, nil
 }
 
-func (f *filter) machine(m *machine, hideNetif bool) {
+func (f *filter) machine(m *machine, hideNetif, rawICMP bool) {
 	if m.x32 {
 		f.emit(ldAbs, 0, 0, dataNr)
 		f.emit(jge, 0, 1, 0x40000000)
@@ -113,16 +114,18 @@ func (f *filter) machine(m *machine, hideNetif bool) {
 		f.errno(unix.EPERM)
 		f.errno(unix.EAFNOSUPPORT)
 	})
-	f.call(m.setsockopt, func() {
-		for _, o := range [...][2]uint32{{unix.IPPROTO_IP, unix.IP_HDRINCL}, {unix.IPPROTO_IPV6, unix.IPV6_HDRINCL}, {unix.SOL_RAW, unix.IPV6_HDRINCL}} {
-			f.emit(ldAbs, 0, 0, args+8)
-			f.emit(jeq, 0, 3, o[0])
-			f.emit(ldAbs, 0, 0, args+16)
-			f.emit(jeq, 0, 1, o[1])
-			f.errno(unix.EPERM)
-		}
-		f.allow()
-	})
+	if rawICMP { // else the kernel need not look at the arguments, and remembers so
+		f.call(m.setsockopt, func() {
+			for _, o := range [...][2]uint32{{unix.IPPROTO_IP, unix.IP_HDRINCL}, {unix.IPPROTO_IPV6, unix.IPV6_HDRINCL}, {unix.SOL_RAW, unix.IPV6_HDRINCL}} {
+				f.emit(ldAbs, 0, 0, args+8)
+				f.emit(jeq, 0, 3, o[0])
+				f.emit(ldAbs, 0, 0, args+16)
+				f.emit(jeq, 0, 1, o[1])
+				f.errno(unix.EPERM)
+			}
+			f.allow()
+		})
+	}
 	if hideNetif {
 		f.call(m.ioctl, func() {
 			f.emit(ldAbs, 0, 0, args+8)

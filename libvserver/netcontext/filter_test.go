@@ -15,8 +15,9 @@ func TestFilter(t *testing.T) {
 	}
 	const allow = unix.SECCOMP_RET_ALLOW
 	no := func(e unix.Errno) uint32 { return unix.SECCOMP_RET_ERRNO | uint32(e) }
-	for _, hide := range []bool{false, true} {
-		prog, err := Filter(hide)
+	for _, with := range [][2]bool{{false, false}, {true, false}, {false, true}, {true, true}} {
+		hide, raw := with[0], with[1]
+		prog, err := Filter(hide, raw)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -26,6 +27,10 @@ func TestFilter(t *testing.T) {
 			}
 			return allow
 		}
+		header := uint32(allow) // no raw socket, no header
+		if raw {
+			header = no(unix.EPERM)
+		}
 		list := machines()
 		for i := range list {
 			m := &list[i]
@@ -34,7 +39,7 @@ func TestFilter(t *testing.T) {
 				d := seccomptest.Data{Nr: nr, Arch: m.arch}
 				copy(d.Args[:], args)
 				if got, err := seccomptest.Run(prog, d); err != nil || got != want {
-					t.Errorf("arch %#x hide %v: %s: %#x %v, want %#x", m.arch, hide, name, got, err, want)
+					t.Errorf("arch %#x hide, raw %v: %s: %#x %v, want %#x", m.arch, with, name, got, err, want)
 				}
 			}
 			for family := range uint64(50) {
@@ -50,9 +55,9 @@ func TestFilter(t *testing.T) {
 				run("socket", m.socket, want, family)
 				run("socket with rubbish in the upper half", m.socket, want, family|0xdead<<32)
 			}
-			run("IP_HDRINCL", m.setsockopt, no(unix.EPERM), 3, unix.IPPROTO_IP, unix.IP_HDRINCL)
-			run("IPV6_HDRINCL", m.setsockopt, no(unix.EPERM), 3, unix.IPPROTO_IPV6, unix.IPV6_HDRINCL)
-			run("IPV6_HDRINCL", m.setsockopt, no(unix.EPERM), 3, unix.SOL_RAW, unix.IPV6_HDRINCL)
+			run("IP_HDRINCL", m.setsockopt, header, 3, unix.IPPROTO_IP, unix.IP_HDRINCL)
+			run("IPV6_HDRINCL", m.setsockopt, header, 3, unix.IPPROTO_IPV6, unix.IPV6_HDRINCL)
+			run("IPV6_HDRINCL", m.setsockopt, header, 3, unix.SOL_RAW, unix.IPV6_HDRINCL)
 			run("IP_TOS", m.setsockopt, allow, 3, unix.IPPROTO_IP, unix.IP_TOS)
 			run("SO_REUSEADDR", m.setsockopt, allow, 3, unix.SOL_SOCKET, unix.SO_REUSEADDR)
 			run("TCP_CORK", m.setsockopt, allow, 3, unix.IPPROTO_TCP, unix.TCP_CORK)

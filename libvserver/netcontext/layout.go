@@ -8,7 +8,7 @@ import (
 
 // ABI names this layout, these maps and these programs: objects that are pinned under another name are another version's.
 // A test in package job holds it to the programs.
-const ABI = "1"
+const ABI = "2"
 
 // The context's state bits.
 const (
@@ -94,6 +94,7 @@ const (
 const (
 	MapStorage   = "contexts"
 	MapSockets   = "sockets"
+	MapCounted   = "counted" // the cookies of sockets that were counted
 	MapListeners = "listeners"
 	MapOwners    = "owners"
 )

@@ -220,7 +220,7 @@ func (p *program) socketOf(create bool, none string) {
 // remember replaces the flags in mask by those in set.
 func (p *program) remember(mask, set int32) {
 	done := p.fresh("remembered")
-	p.socket(true, done)
+	p.socket(set != 0, done)
 	p.add(load(asm.R1, asm.R0, sFlags), asm.And.Imm(asm.R1, ^mask), asm.Or.Imm(asm.R1, set),
 		asm.StoreMem(asm.R0, sFlags, asm.R1, asm.Word))
 	p.nop(done)

@@ -23,14 +23,15 @@ import (
 
 // maps are what programs refer to.
 type maps struct {
-	storage, sockets, listeners, owners int
+	storage, sockets, counted, listeners, owners int
 	setRetval                           bool // programs can say which errno
 }
 
-// What the maps hold at most. The table of listeners costs 16 bytes an entry from the start.
+// What the maps hold at most. A table costs 16 bytes an entry from the start.
 const (
 	maxListeners = 65536
 	maxOwners    = 65536
+	maxCounted   = 65536
 )
 
 // Known reports whether name is one of the jobs.
@@ -58,6 +59,7 @@ func mapSpecs() []*ebpf.MapSpec {
 	return []*ebpf.MapSpec{
 		{Name: netcontext.MapSockets, Type: ebpf.SkStorage, KeySize: 4, ValueSize: netcontext.SocketSize, Flags: unix.BPF_F_NO_PREALLOC,
 			Key: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}, Value: value},
+		{Name: netcontext.MapCounted, Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: maxCounted, Flags: unix.BPF_F_NO_PREALLOC},
 		{Name: netcontext.MapListeners, Type: ebpf.SockHash, KeySize: netcontext.ListenerKeySize, ValueSize: 8, MaxEntries: maxListeners},
 		{Name: netcontext.MapOwners, Type: ebpf.Hash, KeySize: netcontext.OwnerKeySize, ValueSize: netcontext.OwnerSize, MaxEntries: maxOwners, Flags: unix.BPF_F_NO_PREALLOC},
 		{Name: netcontext.MapStorage, Type: ebpf.CGroupStorage, KeySize: 8, ValueSize: netcontext.StorageSize},
@@ -108,7 +110,7 @@ func loadAll() error {
 		made[s.Name] = em
 	}
 	m.storage, m.sockets, m.listeners = made[netcontext.MapStorage].FD(), made[netcontext.MapSockets].FD(), made[netcontext.MapListeners].FD()
-	m.owners = made[netcontext.MapOwners].FD()
+	m.owners, m.counted = made[netcontext.MapOwners].FD(), made[netcontext.MapCounted].FD()
 	insns := instructions(m)
 	for i := range netcontext.Programs {
 		p := &netcontext.Programs[i]
