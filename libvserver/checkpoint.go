@@ -338,6 +338,9 @@ func (p *checkpoint) notified(n *criu.Notification) error {
 		}
 		unix.Close(p.o.StatusFD)
 	}
+	if n.Script == "post-dump" { // before the processes are killed or go on
+		return p.saveSockets()
+	}
 	return nil
 }
 

@@ -2,6 +2,9 @@ package libvserver
 
 import (
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
@@ -89,4 +92,49 @@ func detachNetwork(m *cgroup.Manager, path string) {
 	if err := netcontext.Detach(path); err != nil {
 		log.Warnf("network context on cgroup %s: %v", path, err)
 	}
+}
+
+// socketsFile is where, in a checkpoint's images, it stands what the sockets of a network context had asked for.
+const socketsFile = "netcontext.txt"
+
+// saveSockets writes it. The processes stand still.
+func (p *checkpoint) saveSockets() error {
+	if loadLaunched(p.rec).NID == 0 {
+		return nil
+	}
+	m, err := p.cgroup()
+	if err != nil || m == nil {
+		return err
+	}
+	pids, err := m.Pids(true)
+	if err != nil {
+		return err
+	}
+	b, err := netcontext.SaveSockets(pids)
+	if err != nil {
+		return fmt.Errorf("sockets of the network context: %w", err)
+	}
+	return os.WriteFile(filepath.Join(p.dirs.images, socketsFile), b, 0o600)
+}
+
+// restoreSockets reads it. Images without it have no such sockets.
+func (s *restoration) restoreSockets() error {
+	if s.net == nil || !s.net.Confines() {
+		return nil
+	}
+	b, err := os.ReadFile(filepath.Join(s.dirs.images, socketsFile))
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		return err
+	}
+	pids, err := s.cg.Pids(true)
+	if err != nil {
+		return err
+	}
+	if err := s.net.RestoreSockets(b, pids); err != nil {
+		return fmt.Errorf("%s: %w", filepath.Join(s.dirs.images, socketsFile), err)
+	}
+	return nil
 }

@@ -147,6 +147,9 @@ func (s *restoration) restored(pid int) error {
 			return err
 		}
 	}
+	if err := s.restoreSockets(); err != nil {
+		return err
+	}
 	s.rec.Created = time.Now().UTC()
 	if err := s.created(); err != nil {
 		return err

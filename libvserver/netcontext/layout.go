@@ -52,8 +52,25 @@ type Addr4 struct{ Addr, Mask [4]byte }
 // Addr6 is an address and its network's mask.
 type Addr6 struct{ Addr, Mask [16]byte }
 
-// SocketSize is the size of what the programs keep of a socket: see package job.
-const SocketSize = 16
+// Socket is what the programs keep of a socket that is not what it seems: the value of a socket storage map.
+type Socket struct {
+	Flags    uint32
+	Peer     uint32 // what stands in for a peer 127.0.0.1, as the program has it
+	PeerPort uint32
+	_        uint32
+}
+
+// The flags of a Socket.
+const (
+	SocketCounted = 1 << iota // and there was no room in MapCounted
+	SocketAny4                // bound to 0.0.0.0
+	SocketAny6                // bound to ::
+	SocketLo6                 // bound to ::1
+	SocketPeerLo              // its peer was 127.0.0.1 and is Peer
+	SocketPeerLo6             // its peer was ::1
+	SocketV6Only              // IPV6_V6ONLY was set
+	SocketV6Dual              // IPV6_V6ONLY was cleared
+)
 
 // ListenerKey finds the socket that listens on an address it is not bound to itself.
 type ListenerKey struct {
@@ -81,6 +98,7 @@ const (
 	ListenerKeySize = uint32(unsafe.Sizeof(ListenerKey{}))
 	OwnerKeySize    = uint32(unsafe.Sizeof(OwnerKey{}))
 	OwnerSize       = uint32(unsafe.Sizeof(Owner{}))
+	SocketSize      = uint32(unsafe.Sizeof(Socket{}))
 )
 
 // Dir has the pinned objects, in a directory for each ABI. Not below the state root: there are many of those, and an

@@ -40,6 +40,7 @@ var pathExceptions = []struct {
 	{"libvserver/fault/on.go", "os.OpenFile", "the trace of a test build"},
 	{"libvserver/cli/spec.go", "os.OpenFile os.Remove", "config.json for vsrun spec"},
 	{"libvserver/criu.go", "os.MkdirAll os.Remove", "--image-path and --work-path, the caller's folders"},
+	{"libvserver/network.go", "os.WriteFile", "netcontext.txt in --image-path, the caller's folder"},
 	{"libvserver/criu_stdio.go", "os.WriteFile", "descriptors.json in --image-path, the caller's folder"},
 	{"libvserver/criu_mounts.go", "unix.Mount unix.Unmount", "on descriptors, by /proc/self/fd"},
 	{"libvserver/restore.go", "os.Mkdir", "/run/vsrun-criu, root's own and always empty"},

@@ -210,7 +210,7 @@ func TestLeftovers(t *testing.T) {
 	p.end()
 }
 
-// Restored, the processes are in a context again.
+// Restored, the processes are in a context again, and who listened on all addresses does so.
 func TestCheckpoint(t *testing.T) {
 	p := newPlace(t)
 	if _, err := exec.LookPath("criu"); err != nil {
@@ -219,19 +219,82 @@ func TestCheckpoint(t *testing.T) {
 	if err := exec.Command("criu", "check").Run(); err != nil {
 		t.Skip("needs a kernel with which criu works: criu check: ", err)
 	}
-	g := p.guest("a", "10.77.0.1", "process.terminal=false")
+	servers := []string{"tcp 0.0.0.0:80 A4", "tcp [::]:81 A6", "tcp [::]:82 Aonly6 v6only", "tcp 127.0.0.1:83 Alo", "tcp [::1]:84 Alo6", "tcp 10.77.0.3:85 Aone",
+		"udp 0.0.0.0:53 A4", "udp [::]:54 A6", "udp 127.0.0.1:55 Alo"}
+	script := ""
+	for i, s := range servers {
+		script += fmt.Sprintf("/bin/sockets serve %s >/tmp/out%d 2>&1 & ", s, i)
+	}
+	g := p.bundle("a", "10.77.0.1,10.77.0.3,fd77::1,fd77::3", "process.terminal=false", "sh:"+script+"exec sleep 100000")
+	b := p.guest("b", "10.77.0.2,fd77::2")
+	c := p.call("run", "-d", "-b", g.dir, g.id)
+	if res, err := rt.Run(c); err != nil || res.Code != 0 {
+		t.Fatal(err, res.Stderr)
+	}
+	t.Cleanup(func() { p.try("delete", "--force", g.id) })
+	for i := range servers {
+		if !harness.Poll(30*time.Second, func() bool {
+			b, _ := os.ReadFile(filepath.Join(g.dir, "rootfs/tmp/out"+strconv.Itoa(i)))
+			return strings.HasPrefix(string(b), "ready ")
+		}) {
+			t.Fatalf("%s: not ready", servers[i])
+		}
+	}
+	check := func(when string) {
+		t.Helper()
+		for who, get := range map[string]func(...string) string{"world": p.world, "host": p.host, "B": b.in, "A": g.in} {
+			for _, addr := range []string{"10.77.0.1", "10.77.0.3", "[fd77::1]", "[fd77::3]", "127.0.0.1", "10.77.0.2", "10.77.0.4", "[fd77::4]"} {
+				own := strings.HasSuffix(addr, ".1") || strings.HasSuffix(addr, ".3") || strings.HasSuffix(addr, ":1]") || strings.HasSuffix(addr, ":3]")
+				if addr == "127.0.0.1" {
+					own = who == "A"
+				}
+				six := addr[0] == '['
+				for _, w := range []struct {
+					kind, port, name string
+					is               bool
+				}{
+					{"tcp", "80", "A4", own && !six}, {"tcp", "81", "A6", own}, {"tcp", "82", "Aonly6", own && six}, {"tcp", "83", "Alo", addr == "127.0.0.1" && who == "A"},
+					{"tcp", "85", "Aone", addr == "10.77.0.3"}, {"udp", "53", "A4", own && !six}, {"udp", "54", "A6", own}, {"udp", "55", "Alo", addr == "127.0.0.1" && who == "A"},
+				} {
+					args := []string{"get", w.kind, addr + ":" + w.port}
+					if w.kind == "udp" {
+						args = append(args, "connect")
+					}
+					if got := answer(get(args...)); (got == w.name) != w.is || !w.is && !strings.Contains(got, "ECONNREFUSED") {
+						t.Errorf("%s: %s: %v: %q, want %s: %v", when, who, args, got, w.name, w.is)
+					}
+				}
+			}
+		}
+		for _, tt := range [][2]string{{"bind tcp 10.77.0.2:90", "bind EADDRNOTAVAIL"}, {"bind tcp 0.0.0.0:90", "ok 0.0.0.0:90"}, {"bind tcp 127.0.0.1:90", "ok 127.0.0.1:90"},
+			{"get tcp [::1]:84", "Alo6 from ::1 at ::1, peer ::1 local ::1"}, {"get tcp 127.0.0.1:80", "A4 from 127.0.0.1 at 127.0.0.1, peer 127.0.0.1 local 127.0.0.1"}} {
+			got := g.in(strings.Fields(tt[0])...)
+			if strings.NewReplacer("[", "", "]", "", "::ffff:127.0.0.1", "::1").Replace(got) != tt[1] {
+				t.Errorf("%s: %s: %q, want %q", when, tt[0], got, tt[1])
+			}
+		}
+	}
+	check("before")
 	images := filepath.Join(p.dir, "images")
 	res := p.try("checkpoint", "--image-path", images, g.id)
 	if res.Code != 0 {
-		t.Fatalf("checkpoint: %s", res.Stderr)
+		log, _ := os.ReadFile(filepath.Join(images, "dump.log"))
+		t.Fatalf("checkpoint: %s\n%s", res.Stderr, log[max(0, len(log)-2000):])
 	}
-	p.must("restore", "-d", "-b", g.dir, "--image-path", images, g.id)
-	for _, tt := range [][2]string{{"bind tcp 10.77.0.2:80", "bind EADDRNOTAVAIL"}, {"bind tcp 0.0.0.0:80", "ok 0.0.0.0:80"}, {"bind tcp 127.0.0.1:80", "ok 127.0.0.1:80"}} {
-		if got := g.in(strings.Fields(tt[0])...); got != tt[1] {
-			t.Errorf("restored: %s: %q, want %q", tt[0], got, tt[1])
-		}
+	if got := p.world("get", "tcp", "10.77.0.1:80"); got != refused {
+		t.Errorf("saved, and gone: %q", got)
+	}
+	res = p.try("restore", "-d", "-b", g.dir, "--image-path", images, g.id)
+	if res.Code != 0 {
+		log, _ := os.ReadFile(filepath.Join(images, "restore.log"))
+		t.Fatalf("restore: %s\n%s", res.Stderr, log[max(0, len(log)-2000):])
+	}
+	check("restored")
+	if got := p.must("net", "show", g.id).Stdout; strings.Count(got, " all\n") != 3 {
+		t.Errorf("net show:\n%s", got)
 	}
 	g.delete()
+	b.delete()
 	p.end()
 }
 

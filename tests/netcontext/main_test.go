@@ -83,10 +83,8 @@ func run(m *testing.M) (int, error) {
 	}
 	defer harness.RemoveTree(dir)
 	sockets = filepath.Join(dir, "sockets")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", sockets, "github.com/vsrun/vsrun/tests/cmd/sockets")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		return 1, fmt.Errorf("building sockets: %w\n%s", err, out)
+	if err := harness.BuildProgram(sockets, "github.com/vsrun/vsrun/tests/cmd/sockets"); err != nil {
+		return 1, err
 	}
 	unix.Umask(0o022)
 	stop, err := makeWorld()

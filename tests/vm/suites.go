@@ -32,6 +32,8 @@ var suites = []suite{
 	{name: "docker-systemd", command: engines("docker-systemd"), limit: 30 * time.Minute},
 	{name: "unify", command: "TMPDIR=/mnt/ext4 tests/vm/suite/gotest libvserver/unify && TMPDIR=/mnt/btrfs tests/vm/suite/gotest -run 'Sealed|RoundTrip' libvserver/unify",
 		limit: 20 * time.Minute},
+	{name: "netcontext", command: "tests/vm/suite/gotest -timeout 25m tests/netcontext && tests/vm/suite/gotest -run TestVerifier libvserver/netcontext/job",
+		limit: 30 * time.Minute},
 	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=20 tests/vm/suite/gotest -timeout 55m tests/integration", limit: time.Hour},
 	{name: "conformance", command: "tests/vm/suite/gotest -timeout 55m --program-timeout=180s --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
 	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute},

@@ -16,6 +16,7 @@ var programs = map[string]string{
 	"mkbundle": "./tests/cmd/mkbundle",
 	"report":   "./tests/cmd/report",
 	"attacker": "./tests/cve/attacker",
+	"sockets":  "./tests/cmd/sockets",
 }
 
 // workSize is the size of the disk, sparse: always the same, as a saved machine has seen it.
@@ -120,7 +121,7 @@ func (m *machine) binaries(ctx context.Context) (string, error) {
 
 // tests are the packages, as directories, whose tests the guest gets as /work/bin/NAME.test.
 func (m *machine) tests() []string {
-	list := []string{"tests/integration", "tests/cve", "libvserver/cgroup", "libvserver/unify"}
+	list := []string{"tests/integration", "tests/cve", "libvserver/cgroup", "libvserver/unify", "tests/netcontext", "libvserver/netcontext/job"}
 	if m.conformance {
 		list = append(list, "tests/conformance")
 	}

@@ -40,20 +40,20 @@ const (
 	skState    = 72
 )
 
-// What is kept of a socket: flags, and for a peer that stands in for 127.0.0.1 its address and port.
+// Places in netcontext.Socket, and its flags.
 const (
-	sFlags    = 0
-	sPeer     = 4
-	sPeerPort = 8
+	sFlags    = int16(unsafe.Offsetof(netcontext.Socket{}.Flags))
+	sPeer     = int16(unsafe.Offsetof(netcontext.Socket{}.Peer))
+	sPeerPort = int16(unsafe.Offsetof(netcontext.Socket{}.PeerPort))
 
-	sCounted = 1 << 0
-	sAny4    = 1 << 1 // bound to 0.0.0.0
-	sAny6    = 1 << 2 // bound to ::
-	sLo6     = 1 << 3 // bound to ::1
-	sPeerLo  = 1 << 4 // its peer was 127.0.0.1 and is sPeer
-	sPeerLo6 = 1 << 5 // its peer was ::1
-	sV6Only  = 1 << 6 // IPV6_V6ONLY was set
-	sV6Dual  = 1 << 7 // IPV6_V6ONLY was cleared
+	sCounted = netcontext.SocketCounted
+	sAny4    = netcontext.SocketAny4
+	sAny6    = netcontext.SocketAny6
+	sLo6     = netcontext.SocketLo6
+	sPeerLo  = netcontext.SocketPeerLo
+	sPeerLo6 = netcontext.SocketPeerLo6
+	sV6Only  = netcontext.SocketV6Only
+	sV6Dual  = netcontext.SocketV6Dual
 	sBound   = sAny4 | sAny6 | sLo6
 )
 

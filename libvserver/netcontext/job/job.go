@@ -24,7 +24,7 @@ import (
 // maps are what programs refer to.
 type maps struct {
 	storage, sockets, counted, listeners, owners int
-	setRetval                           bool // programs can say which errno
+	setRetval                                    bool // programs can say which errno
 }
 
 // What the maps hold at most. A table costs 16 bytes an entry from the start.
