@@ -72,9 +72,9 @@ func (f *filter) call(nr uint32, body func()) {
 
 // Filter makes the seccomp filter of a network context, an array of struct sock_filter. It closes what the BPF programs of a
 // cgroup don't see: sockets that are of neither IPv4 nor IPv6 and reach the network or its other users (AF_PACKET, AF_VSOCK,
-// AF_SMC, ...), raw sockets that write IP headers of their own, io_uring, which makes sockets without a system call, and bpf(2),
-// with which the programs could be taken off. Raw sockets there are only with rawICMP. With hideNetif also netlink and the
-// ioctls that list interfaces.
+// AF_SMC, ...), raw sockets that write IP headers of their own (there are none but with rawICMP), ties to an interface, io_uring,
+// which makes sockets without a system call, and bpf(2), with which the programs could be taken off. With hideNetif also
+// netlink and the ioctls that list interfaces.
 func Filter(hideNetif, rawICMP bool) ([]byte, error) {
 	list := machines()
 	if list == nil {
@@ -114,18 +114,21 @@ func (f *filter) machine(m *machine, hideNetif, rawICMP bool) {
 		f.errno(unix.EPERM)
 		f.errno(unix.EAFNOSUPPORT)
 	})
-	if rawICMP { // else the kernel need not look at the arguments, and remembers so
-		f.call(m.setsockopt, func() {
-			for _, o := range [...][2]uint32{{unix.IPPROTO_IP, unix.IP_HDRINCL}, {unix.IPPROTO_IPV6, unix.IPV6_HDRINCL}, {unix.SOL_RAW, unix.IPV6_HDRINCL}} {
-				f.emit(ldAbs, 0, 0, args+8)
-				f.emit(jeq, 0, 3, o[0])
-				f.emit(ldAbs, 0, 0, args+16)
-				f.emit(jeq, 0, 1, o[1])
-				f.errno(unix.EPERM)
-			}
-			f.allow()
-		})
-	}
+	f.call(m.setsockopt, func() {
+		// A socket that listens without bind(2) is put where nobody is, and must not be fetched back.
+		closed := [][2]uint32{{unix.SOL_SOCKET, unix.SO_BINDTODEVICE}, {unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX}}
+		if rawICMP {
+			closed = append(closed, [2]uint32{unix.IPPROTO_IP, unix.IP_HDRINCL}, [2]uint32{unix.IPPROTO_IPV6, unix.IPV6_HDRINCL}, [2]uint32{unix.SOL_RAW, unix.IPV6_HDRINCL})
+		}
+		for _, o := range closed {
+			f.emit(ldAbs, 0, 0, args+8)
+			f.emit(jeq, 0, 3, o[0])
+			f.emit(ldAbs, 0, 0, args+16)
+			f.emit(jeq, 0, 1, o[1])
+			f.errno(unix.EPERM)
+		}
+		f.allow()
+	})
 	if hideNetif {
 		f.call(m.ioctl, func() {
 			f.emit(ldAbs, 0, 0, args+8)

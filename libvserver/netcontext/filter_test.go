@@ -58,6 +58,8 @@ func TestFilter(t *testing.T) {
 			run("IP_HDRINCL", m.setsockopt, header, 3, unix.IPPROTO_IP, unix.IP_HDRINCL)
 			run("IPV6_HDRINCL", m.setsockopt, header, 3, unix.IPPROTO_IPV6, unix.IPV6_HDRINCL)
 			run("IPV6_HDRINCL", m.setsockopt, header, 3, unix.SOL_RAW, unix.IPV6_HDRINCL)
+			run("SO_BINDTODEVICE", m.setsockopt, no(unix.EPERM), 3, unix.SOL_SOCKET, unix.SO_BINDTODEVICE)
+			run("SO_BINDTOIFINDEX", m.setsockopt, no(unix.EPERM), 3, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX)
 			run("IP_TOS", m.setsockopt, allow, 3, unix.IPPROTO_IP, unix.IP_TOS)
 			run("SO_REUSEADDR", m.setsockopt, allow, 3, unix.SOL_SOCKET, unix.SO_REUSEADDR)
 			run("TCP_CORK", m.setsockopt, allow, 3, unix.IPPROTO_TCP, unix.TCP_CORK)

@@ -89,6 +89,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	b.userns = p.Clone.Has(unix.CLONE_NEWUSER) || p.Clone.Joins(unix.CLONE_NEWUSER)
 	b.mntns = p.Clone.Has(unix.CLONE_NEWNS) || p.Clone.Joins(unix.CLONE_NEWNS)
 	b.overlay()
+	b.network()
 
 	// In a user namespace the process has no privilege over the host's limits: what may go beyond them comes before it
 	// joins one; of a process that is born in a new one the runtime sets it, at StageIDs.

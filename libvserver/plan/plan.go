@@ -26,6 +26,8 @@ type Plan struct {
 	Untraceable bool
 	// NetDevices are moved into the container's network namespace, in order.
 	NetDevices []NetDevice
+	// Network are the steps by which the runtime confines the cgroup to a network context and counts its sockets.
+	Network []Step
 	// Scheduling are the steps that the runtime takes for its process at StageScheduling.
 	Scheduling []Step
 	// Affinity are the CPUs that the runtime's thread is to run on while it clones, a bit each; nil: as they are.

@@ -84,6 +84,7 @@ func TestGolden(t *testing.T) {
 		"full":            {"full", host(unified), Options{ID: "ID", Wait: true, NotifyDir: "/run/vsrun/ID/notify", Env: []string{"NOTIFY_SOCKET=/run/notify/notify.sock"}}},
 		"nomount":         {"nomount", host(unified), wait},
 		"shared":          {"shared", host(unified), wait},
+		"netcontext":      {"netcontext", host(unified), wait},
 		"unified":         {"unified", onTree(host(unified)), wait},
 		"unified-userns":  {"unified-userns", onTree(host(unified)), wait},
 	} {

@@ -32,6 +32,9 @@ func (p *Plan) lines() []line {
 		out = append(out, p.Overlay.prepare()...)
 	}
 	out = append(out, line{"runtime", "make the cgroup and set its limits", "linux.cgroupsPath"})
+	for _, n := range p.Network {
+		out = append(out, line{"runtime", n.String(), n.At()})
+	}
 	out = append(out, line{"runtime", p.Clone.String(), p.Clone.At()})
 	for _, s := range p.Steps {
 		if a, ok := s.(Await); ok {

@@ -2,6 +2,7 @@ package netcontext
 
 import (
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -66,8 +67,8 @@ func TestEscapes(t *testing.T) {
 		{"IP_FREEBIND to an address of nobody", "bind tcp 192.0.2.1:80 freebind", notOurs},
 		{"IP_TRANSPARENT", "bind tcp 192.0.2.1:80 transparent", notOurs},
 		{"IP_TRANSPARENT, UDP", "bind udp 10.77.0.2:80 transparent", notOurs},
-		{"SO_BINDTODEVICE", "bind tcp 10.77.0.4:80 device=v0", notOurs},
-		{"SO_BINDTODEVICE and 0.0.0.0", "bind tcp 0.0.0.0:80 device=v0", "ok 0.0.0.0:80"},
+		{"SO_BINDTODEVICE", "bind tcp 10.77.0.4:80 device=v0", "setsockopt EPERM"},
+		{"SO_BINDTOIFINDEX", "bind tcp 10.77.0.4:80 ifindex=1", "setsockopt EPERM"},
 		{"an own address", "bind tcp 10.77.0.3:80", "ok 10.77.0.3:80"},
 		{"an own IPv6 address", "bind udp [fd77::1]:80", "ok [fd77::1]:80"},
 
@@ -75,8 +76,19 @@ func TestEscapes(t *testing.T) {
 		{"source of another, IP_FREEBIND", "get udp 10.77.0.2:93 from=10.77.0.4:0 freebind", notOurs},
 		{"source by IP_PKTINFO", "get udp 10.77.0.2:93 pktinfo=10.77.0.4", "sendmsg " + denied},
 		{"source by IP_PKTINFO, connected", "get udp 10.77.0.2:93 connect pktinfo=10.77.0.4", "sendmsg " + denied},
+		{"source by IP_PKTINFO of an IPv6 socket", "get udp [::ffff:10.77.0.2]:93 pktinfo=10.77.0.4", "sendmsg " + denied},
+		{"source by IPV6_PKTINFO", "get udp [fd77::2]:94 pktinfo=fd77::4", "sendmsg " + denied},
+		{"source by IPV6_PKTINFO, connected", "get udp [fd77::2]:94 connect pktinfo=fd77::4", "sendmsg " + denied},
+		{"source by IPV6_PKTINFO and IP_FREEBIND", "get udp [fd77::2]:94 freebind pktinfo=fd77::99", "sendmsg *"},
+		{"source by IPV6_PKTINFO, mapped", "get udp [::ffff:10.77.0.2]:93 pktinfo=::ffff:10.77.0.4", "sendmsg *"},
+		{"own source by IPV6_PKTINFO", "get udp [fd77::2]:94 pktinfo=fd77::1", "B from [fd77::1], answer from [fd77::2]:94"},
+		{"TCP Fast Open", "get tcp 10.77.0.2:92 fastopen", "B from 10.77.0.1 at 10.77.0.2, *"},
+		{"TCP Fast Open to the loopback address of another", "get tcp " + lback + ":90 fastopen", "sendto ECONNREFUSED"},
+		{"link-local address of the host", "bind tcp [" + linkLocal(t) + "]:80", notOurs},
+		{"link-local address of the host with its scope", "bind udp [" + linkLocal(t) + "%v0]:80", notOurs},
+		{"source of the host's link-local address", "get udp [fd77::2]:94 from=[" + linkLocal(t) + "%v0]:0", notOurs},
 		{"own source by IP_PKTINFO", "get udp 10.77.0.2:93 pktinfo=10.77.0.3", "B from 10.77.0.3, answer from 10.77.0.2:93"},
-		{"source by SO_BINDTODEVICE", "get udp 10.77.0.100:96 device=v0", "world from 10.77.0.1, answer from 10.77.0.100:96"},
+		{"source by SO_BINDTODEVICE", "get udp 10.77.0.100:96 device=v0", "setsockopt EPERM"},
 		{"own source", "get tcp 10.77.0.2:92 from=10.77.0.3:0", "B from 10.77.0.3 at 10.77.0.2, peer 10.77.0.2 local 10.77.0.3"},
 		{"a socket that has sent, connected", "get udp 10.77.0.2:93 connect twice", "B from 10.77.0.1, answer from 10.77.0.2:93, peer 10.77.0.2 local 10.77.0.1\nB from 10.77.0.1, answer from 10.77.0.2:93, peer 10.77.0.2 local 10.77.0.1"},
 		{"an IPv6 socket to IPv4", "get tcp 10.77.0.2:92 six", "B from 10.77.0.1 at 10.77.0.2, peer [::ffff:10.77.0.2] local [::ffff:10.77.0.1]"},
@@ -87,7 +99,7 @@ func TestEscapes(t *testing.T) {
 		{"loopback address of another", "get tcp " + lback + ":90", refused},
 		{"loopback address of another, UDP", "get udp " + lback + ":91 connect", "recvfrom ECONNREFUSED"},
 		{"loopback address of another, mapped", "get tcp [::ffff:" + lback + "]:90", refused},
-		{"loopback address of another, by device", "get tcp " + lback + ":90 device=lo", refused},
+		{"loopback address of another, by device", "get tcp " + lback + ":90 device=lo", "setsockopt EPERM"},
 		{"loopback address of another, from an own address", "get tcp " + lback + ":90 from=10.77.0.1:0", refused},
 
 		{"raw IPv4", "socket 2 3 255", "socket " + denied},
@@ -123,14 +135,17 @@ func TestEscapes(t *testing.T) {
 	}
 
 	// listen(2) without bind(2) would be on all of the host's addresses.
-	ready := g.serve("listen", "tcp")
-	_, port, ok := strings.Cut(ready, "0.0.0.0:")
-	if !ok {
-		t.Errorf("listen without bind: %q", ready)
-	}
-	for _, addr := range []string{"10.77.0.1", "10.77.0.2", "10.77.0.4", "127.0.0.1"} {
-		if got := p.host("get", "tcp", addr+":"+port); got != refused {
-			t.Errorf("listen without bind is reached at %s: %q", addr, got)
+	for _, how := range []string{"", "freed", "again", "again freed"} {
+		ready := g.serve(append([]string{"listen", "tcp"}, strings.Fields(how)...)...)
+		i := strings.LastIndexByte(ready, ':')
+		if i < 0 {
+			t.Errorf("listen without bind %s: %q", how, ready)
+			continue
+		}
+		for _, addr := range []string{"10.77.0.2", "10.77.0.4", "127.0.0.1"} {
+			if got := p.host("get", "tcp", addr+ready[i:]); got != refused {
+				t.Errorf("listen without bind %s (%s) is reached at %s: %q", how, ready, addr, got)
+			}
 		}
 	}
 
@@ -148,6 +163,26 @@ func TestEscapes(t *testing.T) {
 	g.delete()
 	b.delete()
 	p.end()
+}
+
+// linkLocal is the host's link-local address on v0.
+func linkLocal(t *testing.T) string {
+	t.Helper()
+	i, err := net.InterfaceByName("v0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addrs, err := i.Addrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip := a.(*net.IPNet).IP; ip.To4() == nil && ip.IsLinkLocalUnicast() {
+			return ip.String()
+		}
+	}
+	t.Fatal("v0 has no link-local address")
+	return ""
 }
 
 // Into another cgroup: one below keeps the context, one beside can't be reached. With the host's whole tree in hand a

@@ -7,7 +7,8 @@
 //	sockets serve tcp|udp ADDR NAME [OPTION]...   answer each connection or datagram with a line, until killed
 //	sockets get tcp|udp ADDR [OPTION]...          connect, or send, and print the answer
 //	sockets bind tcp|udp ADDR [OPTION]...         bind, and print the address that it has then
-//	sockets listen tcp                            listen without bind, print the port and wait
+//	sockets listen tcp [again|freed]...           listen without bind, print the port and wait; after connect(2) to nothing and
+//	                                              back, or taken off its interface
 //	sockets socket FAMILY TYPE PROTOCOL           make a socket
 //	sockets many N                                make N sockets, and print how many could be had
 //	sockets send PATH tcp|udp ADDR                send a bound socket over the unix socket PATH
@@ -20,8 +21,8 @@
 //	sockets rate tcp|udp|bulk ADDR SECONDS        the client of a measurement
 //	sockets sink tcp|udp|bulk ADDR                its server
 //
-// Options: from=ADDR (bind first), device=NAME, freebind, transparent, v6only, reuse, connect (udp: connect(2) first),
-// pktinfo=IP (udp: source by IP_PKTINFO), mptcp, twice (send two datagrams), silent (expect no answer). ADDR is IP:PORT or
+// Options: from=ADDR (bind first), device=NAME, ifindex=N, freebind, transparent, v6only, reuse, connect (udp: connect(2) first),
+// pktinfo=IP (udp: source by IP_PKTINFO or IPV6_PKTINFO), fastopen (tcp: sendto(2) with MSG_FASTOPEN connects), later (tcp: TCP_FASTOPEN_CONNECT), mptcp, twice (send two datagrams), silent (expect no answer). ADDR is IP:PORT or
 // [IP6]:PORT. A call that fails is printed as its name and the errno's, and ends the program with 3.
 package main
 
@@ -55,7 +56,24 @@ func main() {
 		fmt.Println("ok", s.local())
 	case verb == "listen":
 		s := open("tcp", "0.0.0.0:0", nil)
+		for _, o := range a {
+			if o == "again" {
+				_ = unix.Connect(s.fd, s.addr("127.0.0.1:1"))
+				_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(s.fd), uintptr(unsafe.Pointer(&unix.RawSockaddr{})), unix.SizeofSockaddrInet4)
+				if errno != 0 {
+					check("connect AF_UNSPEC", errno)
+				}
+			}
+		}
 		check("listen", unix.Listen(s.fd, 16))
+		for _, o := range a {
+			if o == "freed" {
+				err := unix.SetsockoptString(s.fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, "")
+				if e := unix.SetsockoptInt(s.fd, unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, 0); err == nil || e == nil {
+					fmt.Print("freed ")
+				}
+			}
+		}
 		fmt.Println("ok", s.local())
 		s.accept("unbound")
 	case verb == "socket" && len(a) == 3:
@@ -155,7 +173,8 @@ type sock struct {
 	connect bool
 	twice   bool
 	silent  bool
-	pktinfo *[4]byte
+	pktinfo netip.Addr
+	fast    bool
 	from    string
 }
 
@@ -193,6 +212,8 @@ func open(kind, addr string, options []string) *sock {
 			s.from = value
 		case "device":
 			check("setsockopt", unix.SetsockoptString(s.fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, value))
+		case "ifindex":
+			set(unix.SOL_SOCKET, unix.SO_BINDTOIFINDEX, number(value))
 		case "freebind":
 			set(unix.IPPROTO_IP, unix.IP_FREEBIND, 1)
 		case "transparent":
@@ -212,8 +233,11 @@ func open(kind, addr string, options []string) *sock {
 		case "silent":
 			s.silent = true
 		case "pktinfo":
-			ip := netip.MustParseAddr(value).As4()
-			s.pktinfo = &ip
+			s.pktinfo = netip.MustParseAddr(value)
+		case "fastopen":
+			s.fast = true
+		case "later":
+			set(unix.IPPROTO_TCP, unix.TCP_FASTOPEN_CONNECT, 1)
 		default:
 			usage()
 		}
@@ -225,7 +249,14 @@ func (s *sock) addr(text string) unix.Sockaddr {
 	ap, err := netip.ParseAddrPort(text)
 	check("address "+text, err)
 	if s.six {
-		return &unix.SockaddrInet6{Addr: ap.Addr().As16(), Port: int(ap.Port())}
+		sa := &unix.SockaddrInet6{Addr: ap.Addr().As16(), Port: int(ap.Port())}
+		if zone := ap.Addr().Zone(); zone != "" {
+			r, err := unix.NewIfreq(zone)
+			check("interface "+zone, err)
+			check("ioctl", unix.IoctlIfreq(s.fd, unix.SIOCGIFINDEX, r))
+			sa.ZoneId = r.Uint32()
+		}
+		return sa
 	}
 	return &unix.SockaddrInet4{Addr: ap.Addr().As4(), Port: int(ap.Port())}
 }
@@ -295,7 +326,11 @@ func (s *sock) get(addr string) {
 	to := s.addr(addr)
 	buf := make([]byte, 2048)
 	if s.kind == "tcp" {
-		check("connect", unix.Connect(s.fd, to))
+		if s.fast {
+			check("sendto", unix.Sendto(s.fd, []byte("x"), unix.MSG_FASTOPEN, to))
+		} else {
+			check("connect", unix.Connect(s.fd, to))
+		}
 		seen := ", peer " + ip(s.peer()) + " local " + ip(s.local())
 		n, err := unix.Read(s.fd, buf)
 		check("read", err)
@@ -305,12 +340,10 @@ func (s *sock) get(addr string) {
 	for i := 0; i < 1 || s.twice && i < 2; i++ {
 		seen := ""
 		var control []byte
-		if s.pktinfo != nil {
-			control = make([]byte, unix.CmsgSpace(unix.SizeofInet4Pktinfo))
-			h := (*unix.Cmsghdr)(unsafe.Pointer(&control[0]))
-			h.Level, h.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
-			h.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
-			(*unix.Inet4Pktinfo)(unsafe.Pointer(&control[unix.CmsgLen(0)])).Spec_dst = *s.pktinfo
+		if s.pktinfo.Is4() {
+			control = unix.PktInfo4(&unix.Inet4Pktinfo{Spec_dst: s.pktinfo.As4()})
+		} else if s.pktinfo.IsValid() {
+			control = unix.PktInfo6(&unix.Inet6Pktinfo{Addr: s.pktinfo.As16()})
 		}
 		dst := to
 		if s.connect {
