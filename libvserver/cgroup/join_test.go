@@ -23,7 +23,7 @@ func linkOf(t *testing.T, fd int) string {
 }
 
 func TestJoinFDs(t *testing.T) {
-	needV1(t)
+	needRoot(t)
 	m := mustCreate(t, Options{})
 	m = Load(m.State())
 	j, err := m.JoinFDs()

@@ -389,7 +389,7 @@ func testFreezeAndKill(t *testing.T) {
 
 // Without cgroup.kill, and with processes that fork all the time and sit in cgroups below.
 func TestSignalAll(t *testing.T) {
-	needV1(t)
+	needRoot(t)
 	m := mustCreate(t, Options{})
 	all := m.dirs
 	if m.layout == host.CgroupHybrid {
@@ -440,7 +440,7 @@ func TestKillStrayHybrid(t *testing.T) {
 }
 
 func TestDestroyNamesWhoIsLeft(t *testing.T) {
-	needV1(t)
+	needRoot(t)
 	m := mustCreate(t, Options{})
 	cmd := start(t, m, "exec sleep 100")
 	err := removeTree(m.main().path, time.Now().Add(20*time.Millisecond))
@@ -484,7 +484,7 @@ func TestRelativePathV1(t *testing.T) {
 }
 
 func TestAddPid(t *testing.T) {
-	needV1(t)
+	needRoot(t)
 	m := mustCreate(t, Options{})
 	cmd := start(t, mustCreate(t, Options{ID: testID(t) + "2"}), "exec sleep 100")
 	if err := m.AddPid(cmd.Process.Pid); err != nil {
@@ -515,7 +515,7 @@ func TestOwnerV2(t *testing.T) {
 }
 
 func TestNoDescriptorIsLeft(t *testing.T) {
-	needV1(t)
+	needRoot(t)
 	count := func() int { d, _ := os.ReadDir("/proc/self/fd"); return len(d) }
 	before := count()
 	for range 3 {

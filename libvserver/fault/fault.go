@@ -12,7 +12,7 @@ package fault
 // The environment of the test build.
 const (
 	// Orders lists what is to happen, separated by commas: KIND:NAME[#OCCURRENCE]=ACTION. The kinds are point, and those
-	// of launch: step, insn, hook. The actions are "kill" (the runtime, by SIGKILL) and, for the kinds of launch, "die"
+	// of launch: step, outside, insn, hook. The actions are "kill" (the runtime, by SIGKILL) and, for the kinds of launch, "die"
 	// (the container's process) and a number: an errno.
 	Orders = "VSRUN_FAULT"
 	// Trace is a file to which every place is appended that Orders can name, in the order in which it is reached.

@@ -71,6 +71,15 @@ type JobError struct {
 
 func (e *JobError) Error() string { return e.Text }
 
+// errorText is what a helper has said, without the stacks of Go's own end of a program.
+func errorText(b []byte) string {
+	text := strings.TrimSpace(string(b))
+	if strings.Contains(text, "\ngoroutine ") {
+		text, _, _ = strings.Cut(text, "\n")
+	}
+	return text
+}
+
 func suffix(text string) string {
 	if text == "" {
 		return ""
@@ -124,7 +133,7 @@ func spawn(path string, argv []string, stdin []byte) (stdout []byte, stderr stri
 			break
 		}
 	}
-	stderr = strings.TrimSpace(string(text))
+	stderr = errorText(text)
 	switch {
 	case err != nil:
 		return nil, stderr, 0, fmt.Errorf("wait4: %w", err)

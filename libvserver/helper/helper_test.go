@@ -82,6 +82,7 @@ func TestSpawn(t *testing.T) {
 		"directory":   {"pwd -P", "", "/\n", "", 0},
 		"exit":        {"echo why >&2; exit 3", "", "", "why", 3},
 		"no reader":   {"exec 0<&-; echo early", long, "", "", -1},
+		"crash":       {"printf 'fatal error: out of room\\n\\ngoroutine 1 [running]:\\nmain.main()\\n' >&2; exit 2", "", "", "fatal error: out of room", 2},
 		"fails early": {"exec 0<&-; echo no >&2; exit 1", long, "", "no", 1},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package helper
 import (
 	"fmt"
 	"strconv"
-	"strings"
 	"syscall"
 )
 
@@ -52,7 +51,7 @@ func (j *Job) Wait() error {
 			return fmt.Errorf("%s %s: wait4: %w", Name, j.name, err)
 		}
 	}
-	stderr := strings.TrimSpace(string(text))
+	stderr := errorText(text)
 	switch {
 	case status.Signaled():
 		return fmt.Errorf("%s %s: killed by signal %d (%v)%s", Name, j.name, int(status.Signal()), status.Signal(), suffix(stderr))

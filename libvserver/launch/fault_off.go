@@ -2,6 +2,8 @@
 
 package launch
 
+import "github.com/vsrun/vsrun/libvserver/plan"
+
 // The product has no faults: what follows is for the compiler alone. See package fault.
 
 type faultState struct{}
@@ -9,5 +11,7 @@ type faultState struct{}
 func faultAtStep(*compiler, int) {}
 
 func faultAtInsn(*Program, string) {}
+
+func faultOutside(plan.Step) error { return nil }
 
 func faulted(*message) {}

@@ -3,21 +3,23 @@
 package launch
 
 import (
+	"fmt"
 	"strconv"
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/fault"
+	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
 // kindFault: whoever reads this message kills itself.
 const kindFault = 15
 
-// faultAtStep has what is ordered happen before step i of the plan.
+// faultAtStep has what is ordered happen before step i of the plan. The trace has what it says, and its type.
 func faultAtStep(c *compiler, i int) {
 	s := c.Program.steps[i]
-	a, ok := fault.Reach("step", strconv.Itoa(i), s.String())
+	a, ok := fault.Reach("step", strconv.Itoa(i), fmt.Sprintf("%s\t%T", s, s))
 	switch {
 	case !ok:
 	case a.Kill:
@@ -54,6 +56,19 @@ func faultAtInsn(p *Program, kind string) {
 			in.op, in.arg[0], in.slots = opFail, uintptr(a.Errno), 0
 		}
 	}
+}
+
+// faultOutside has what is ordered happen before a step that the runtime takes for its process.
+func faultOutside(s plan.Step) error {
+	a, ok := fault.Reach("outside", "step", fmt.Sprintf("%s\t%T", s, s))
+	switch {
+	case !ok:
+		return nil
+	case a.Errno != 0:
+		return a.Errno
+	}
+	fault.Die()
+	return nil
 }
 
 func faulted(m *message) {

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/fault"
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
@@ -28,6 +29,11 @@ func (c *compiler) scheduler(s plan.Scheduler) {
 
 // Schedule carries out a step of a plan's Scheduling for another process.
 func Schedule(pid int, s plan.Step) error {
+	if fault.On {
+		if err := faultOutside(s); err != nil {
+			return err
+		}
+	}
 	switch s := s.(type) {
 	case plan.Scheduler:
 		a := schedAttr(s)

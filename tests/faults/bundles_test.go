@@ -18,11 +18,25 @@ type fixture struct {
 	tty   bool     // with --console-socket
 	env   []string
 	made  func(s *scene, bundle string)
-	need  func() string // why it can't be here, "" if it can
+	each  func(s *scene) // before each container
+	// cold is what a container finds and leaves, which each of these makes anew, with the helper. What was half made is not in
+	// the way of the next one.
+	cold []string
+	// prefix is a command that runs the runtime; its own system calls would be in the way of those that are stopped.
+	prefix []string
+	need   func() string // why it can't be here, "" if it can
 }
 
-// ownDevice is in every bundle: its device filter is like no other's on this machine.
-const ownDevice = `linux.resources.devices+={"allow":true,"type":"c","major":511,"minor":4711,"access":"r"}`
+// ownDevice is in every bundle: its device filter is like no other's on this machine, nor that of another run of these tests.
+var ownDevice = `linux.resources.devices+={"allow":true,"type":"c","major":511,"minor":` + strings.TrimLeft(tag, "abcdefghijklmnopqrstuvwxyz-") + `,"access":"r"}`
+
+// The network device that a container gets, and the other end of it.
+const device, peer = "vsfault0", "vsfault1"
+
+func hasNUMA() bool {
+	_, err := os.Stat("/proc/self/numa_maps")
+	return err == nil
+}
 
 func edits(list ...string) func(*scene) []string {
 	return func(*scene) []string { return list }
@@ -36,7 +50,14 @@ var fixtures = []fixture{
 			_ = os.MkdirAll(filepath.Join(dir, d), 0o755)
 		}
 		_ = os.WriteFile(filepath.Join(dir, "file"), []byte("text\n"), 0o644)
-		return []string{
+		more := []string{}
+		if harness.HasLSM("apparmor") {
+			more = append(more, `process.apparmorProfile="unconfined"`)
+		}
+		if hasNUMA() {
+			more = append(more, `linux.memoryPolicy={"mode":"MPOL_BIND","nodes":"0"}`)
+		}
+		return append(more,
 			`mounts+={"destination":"/scratch","type":"tmpfs","source":"tmpfs","options":["mode=0711","size=4m"]}`,
 			`mounts+={"destination":"/etc","type":"tmpfs","source":"tmpfs","options":["tmpcopyup"]}`,
 			fmt.Sprintf(`mounts+={"destination":"/file","type":"bind","source":"%s/file","options":["bind","ro"]}`, dir),
@@ -47,12 +68,16 @@ var fixtures = []fixture{
 			`linux.namespaces+={"type":"time"}`, `linux.timeOffsets={"boottime":{"secs":1000},"monotonic":{"secs":1000}}`,
 			"linux.rootfsPropagation=private", `linux.personality={"domain":"LINUX"}`, "process.oomScoreAdj=500", "process.cwd=/scratch",
 			`process.rlimits+={"type":"RLIMIT_CORE","hard":0,"soft":0}`, `process.ioPriority={"class":"IOPRIO_CLASS_BE","priority":5}`,
-			`process.scheduler={"policy":"SCHED_BATCH","nice":3}`, `process.user={"uid":1000,"gid":1000,"additionalGids":[5,6]}`,
-		}
+			`process.scheduler={"policy":"SCHED_BATCH","nice":3}`, `process.user={"uid":1000,"gid":1000,"additionalGids":[5,6]}`)
 	}},
 	{name: "userns", edits: edits(`linux.namespaces+={"type":"user"}`,
 		`linux.uidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`,
-		`linux.gidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`)},
+		`linux.gidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`, "process.oomScoreAdj=100",
+		`process.scheduler={"policy":"SCHED_BATCH","nice":-3}`, `process.ioPriority={"class":"IOPRIO_CLASS_RT","priority":2}`)},
+	{name: "untrusted", edits: edits(`linux.namespaces+={"type":"user"}`,
+		`linux.uidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`,
+		`linux.gidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`),
+		prefix: []string{"setpriv", "--bounding-set", "-sys_ptrace"}},
 	{name: "terminal", edits: edits("process.terminal=true", `process.consoleSize={"height":20,"width":70}`), tty: true},
 	{name: "hooks", edits: edits(`hooks={"prestart":[{"path":"/bin/true"}],"createRuntime":[{"path":"/bin/true","timeout":5}],` +
 		`"createContainer":[{"path":"/bin/true"}],"startContainer":[{"path":"/bin/true"}],"poststart":[{"path":"/bin/true"}],"poststop":[{"path":"/bin/true"}]}`)},
@@ -74,6 +99,11 @@ var fixtures = []fixture{
 	{name: "nomounts", edits: edits("linux.namespaces="+`[{"type":"pid"},{"type":"ipc"},{"type":"uts"}]`, "mounts="+`[{"destination":"/dev","type":"tmpfs","source":"tmpfs"}]`,
 		"linux.maskedPaths=[]", "linux.readonlyPaths=[]", "root.readonly=false")},
 	{name: "notify", edits: edits("sh:probe notify READY=1; exec sleep 100000"), env: []string{"NOTIFY_SOCKET=@" + notifyName}},
+	{name: "coldseccomp", edits: edits(`linux.seccomp={"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["sync"],"action":"SCMP_ACT_ERRNO"}]}`),
+		cold: []string{"/run/vsrun-seccomp"}},
+	{name: "coldaddresses", edits: edits("-linux.namespaces[type=network]",
+		`annotations={"org.linux-vserver.net.addresses":"10.77.0.2","org.linux-vserver.net.missing-address":"warn"}`), need: needCgroup2,
+		cold: []string{"/sys/fs/bpf/vsrun-net", "/run/vsrun-net"}},
 	{name: "context", edits: edits(`annotations."org.linux-vserver.context.xid"="1234"`)},
 	{name: "criu", edits: edits("sh:exec >/dev/null 2>&1 </dev/null; sleep 100000", "root.readonly=false"), need: needCriu},
 	{name: "short", edits: edits("sh:sleep 0.1; exit 0")},
@@ -83,6 +113,25 @@ var fixtures = []fixture{
 		made: func(s *scene, bundle string) {
 			s.must("unify", "--store", filepath.Join(s.dir, "store"), filepath.Join(bundle, "rootfs"))
 		}, need: needKernel(6, 8)},
+	{name: "landlock", edits: edits(`annotations={"org.linux-vserver.landlock":"true"}`), need: func() string {
+		if harness.LandlockABI() < 2 {
+			return "needs Landlock"
+		}
+		return ""
+	}},
+	{name: "devices", edits: edits(`linux.netDevices={"` + device + `":{"name":"eth0"}}`), each: func(s *scene) {
+		_ = exec.Command("ip", "link", "del", peer).Run()
+		out, err := exec.Command("ip", "link", "add", device, "type", "veth", "peer", "name", peer).CombinedOutput()
+		if err != nil {
+			s.t.Fatalf("ip link add: %v: %s", err, out)
+		}
+	}, need: func() string {
+		defer func() { _ = exec.Command("ip", "link", "del", peer).Run() }()
+		if out, err := exec.Command("ip", "link", "add", device, "type", "veth", "peer", "name", peer).CombinedOutput(); err != nil {
+			return fmt.Sprintf("needs ip and veth: %v: %s", err, out)
+		}
+		return ""
+	}},
 	{name: "nopivot", edits: edits(), flags: []string{"--no-pivot", "--no-new-keyring"}},
 }
 

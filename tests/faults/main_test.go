@@ -12,6 +12,8 @@
 //	VSRUN_TEST_FAULTS=N|all   how many places of each kind are tried for each
 //	                          operation and bundle; unless said, one for the
 //	                          plain bundle, and some for the others
+//	VSRUN_TEST_TIME=D         how long at most; what there was no time for is
+//	                          told at the end
 //	VSRUN_TEST_PLACE=ORDER    this one alone, as libvserver/fault has it
 //	VSRUN_TEST_CGROUP=v2      with nothing but cgroups of version 2
 //	VSRUN_TEST_SEED=N         which ones
@@ -90,7 +92,7 @@ func outside() (int, error) {
 			return 1, err
 		}
 		defer os.RemoveAll(bin)
-		if _, err := harness.BuildFaults(bin); err != nil {
+		if err := harness.BuildFaults(filepath.Join(bin, "vsrun")); err != nil {
 			return 1, err
 		}
 		if err := harness.BuildProgram(filepath.Join(bin, "probe"), "github.com/vsrun/vsrun/tests/cmd/probe"); err != nil {

@@ -31,6 +31,8 @@ type scene struct {
 	filters   []string // hashes of the bundle's device filter
 	before    []string // the world without the container
 	env       []string
+	prefix    []string
+	cold      []string // the fixture's
 	said      map[string]bool
 }
 
@@ -72,7 +74,7 @@ func (s *scene) bundle(name string, edits ...string) string {
 }
 
 func (s *scene) call(args ...string) harness.Call {
-	return harness.Call{Path: rt.Path, Args: append([]string{"--root", s.root}, args...), Env: s.env}
+	return harness.Call{Path: rt.Path, Args: append([]string{"--root", s.root}, args...), Env: s.env, Prefix: s.prefix}
 }
 
 func (s *scene) try(args ...string) harness.Result {
@@ -116,7 +118,11 @@ func (s *scene) state(id string) (st report) {
 
 // world is what there is; the test's own files are left out.
 func (s *scene) world() []string {
-	return harness.World(tag, s.filters, append([]string{s.trace, filepath.Join(s.dir, "pid"), s.images()}, kept...)...)
+	ignore := append([]string{s.trace, filepath.Join(s.dir, "pid"), s.images()}, kept...)
+	all := harness.World(tag, s.filters, append(ignore, s.cold...)...)
+	return slices.DeleteFunc(all, func(l string) bool { // which goes with the container, and the other end with it
+		return strings.HasPrefix(l, "network device: vsfault")
+	})
 }
 
 // kept are files that are meant to stay: caches, a mount point, a registry;

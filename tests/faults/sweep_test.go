@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"flag"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -81,10 +82,47 @@ func (p place) String() string {
 	return strings.TrimSpace(p.order + " " + p.note)
 }
 
+// on tells if an operation is tried with a fixture.
+func (op *operation) on(f *fixture) bool {
+	switch {
+	case op.only != "":
+		return op.only == f.name
+	case f.cold != nil:
+		return op.name == "create"
+	}
+	return f.name != "criu" && f.name != "short"
+}
+
+// pace shares the time that there is among the operations.
+type pace struct {
+	end   time.Time // zero: no limit
+	turns int       // operations that are to come
+	left  []string  // places that there was no time for
+}
+
+// until is the end of an operation's share.
+func (p *pace) until() time.Time {
+	if p.end.IsZero() {
+		return p.end
+	}
+	p.turns--
+	return time.Now().Add(time.Until(p.end) / time.Duration(p.turns+1))
+}
+
 func TestFaults(t *testing.T) {
 	s := newScene(t)
 	reached := map[string]bool{}
 	tried := map[string]int{}
+	pc := &pace{}
+	if v := os.Getenv("VSRUN_TEST_TIME"); v != "" {
+		d, err := time.ParseDuration(v)
+		if err != nil {
+			t.Fatalf("VSRUN_TEST_TIME: %v", err)
+		}
+		pc.end = time.Now().Add(d)
+	}
+	var list []*fixture
+	criu := false
 	for i := range fixtures {
 		f := &fixtures[i]
 		if f.need != nil {
@@ -93,26 +131,45 @@ func TestFaults(t *testing.T) {
 				continue
 			}
 		}
+		list = append(list, f)
+		criu = criu || f.name == "criu"
+		for _, op := range operations() {
+			if op.on(f) {
+				pc.turns++
+			}
+		}
+	}
+	for _, f := range list {
 		t.Run(f.name, func(t *testing.T) {
 			s.t = t
 			s.prepare(f)
 			for _, op := range operations() {
-				if op.only != "" && op.only != f.name || op.only == "" && (f.name == "criu" || f.name == "short") {
+				if !op.on(f) {
 					continue
 				}
 				t.Run(op.name, func(t *testing.T) {
 					s.t = t
-					w := &sweep{scene: s, f: f, op: &op, reached: reached, tried: tried}
+					w := &sweep{scene: s, f: f, op: &op, reached: reached, tried: tried, pace: pc}
 					w.run()
 				})
 			}
+			s.prefix = nil
 			s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
 		})
 	}
 	s.t = t
 	fmt.Printf("note: tried: %v\n", tried)
+	if len(pc.left) > 0 {
+		fmt.Printf("note: not tried, for want of time: %s\n", strings.Join(pc.left, ", "))
+	}
 	for _, p := range fault.All() {
-		if !reached[p] && os.Getenv("VSRUN_TEST_FAULTS") == "all" {
+		switch p {
+		case fault.CriuStarted.String(), fault.Dumped.String(), fault.Restored.String():
+			if !criu {
+				continue
+			}
+		}
+		if !reached[p] && os.Getenv("VSRUN_TEST_FAULTS") == "all" && !t.Failed() && flag.Lookup("test.run").Value.String() == "" {
 			t.Errorf("no operation has passed the point %q", p)
 		}
 	}
@@ -126,10 +183,13 @@ func (s *scene) prepare(f *fixture) {
 	if f.made != nil {
 		f.made(s, dir)
 	}
-	s.env = append(s.env, f.env...)
+	s.env, s.prefix, s.cold = append(s.env, f.env...), f.prefix, f.cold
 	w := &sweep{scene: s, f: f}
 	s.try("delete", "--force", s.id) // should the one before have come to grief
 	for _, args := range [][]string{create, {"exec", idWord, "/bin/true"}, start, {"delete", "--force", idWord}} {
+		if f.each != nil && args[0] == "create" {
+			f.each(s)
+		}
 		s.must(w.args(args)...)
 		if args[0] == "create" {
 			s.filters = harness.DeviceFilters(s.id)
@@ -149,6 +209,7 @@ type sweep struct {
 	op      *operation
 	reached map[string]bool
 	tried   map[string]int
+	pace    *pace
 	ready   bool     // the container of an operation that stays is there
 	during  []string // the world with it
 	held    report   // what it was
@@ -206,15 +267,30 @@ func (w *sweep) run() {
 	if few {
 		kinds = anyOf(kinds, 4, rng)
 	}
+	until := w.pace.until()
+	names := slices.Sorted(maps.Keys(kinds))
+	all := 0
 	for kind, places := range kinds {
-		if most >= 0 {
+		if most >= 0 || !until.IsZero() {
 			rng.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
-			places = places[:min(most, len(places))]
 		}
-		for _, p := range places {
-			w.try(p)
-			w.tried[kind]++
+		if most >= 0 {
+			kinds[kind] = places[:min(most, len(places))]
 		}
+		all += len(kinds[kind])
+	}
+	done := 0
+	for i := 0; done < all && (until.IsZero() || time.Now().Before(until)); i++ { // one of each kind after the other
+		for _, kind := range names {
+			if i < len(kinds[kind]) {
+				w.try(kinds[kind][i])
+				w.tried[kind]++
+				done++
+			}
+		}
+	}
+	if done < all {
+		w.pace.left = append(w.pace.left, fmt.Sprintf("%s %s %d of %d", w.f.name, w.op.name, all-done, all))
 	}
 	w.scene.gone(w.op.name + " at last")
 }
@@ -251,6 +327,7 @@ func (w *sweep) places() map[string][]place {
 	n := 0
 	for line := range strings.Lines(string(text)) {
 		where, note, _ := strings.Cut(strings.TrimSpace(line), "\t")
+		note, _, _ = strings.Cut(note, "\t")
 		kind, name, _ := strings.Cut(where, ":")
 		errno := errnos[n%len(errnos)]
 		n++
@@ -266,6 +343,9 @@ func (w *sweep) places() map[string][]place {
 			add("step kill", "kill")
 			add("step die", "die")
 			add("step errno", strconv.Itoa(int(errno)))
+		case "outside":
+			add("step kill", "kill")
+			add("step errno", strconv.Itoa(int(errno)))
 		case "insn", "hook":
 			add("insn errno", strconv.Itoa(int(errno)))
 			add("insn die", "die")
@@ -275,24 +355,28 @@ func (w *sweep) places() map[string][]place {
 		w.t.Errorf("%s passes no point", w.op.name)
 	}
 	w.tearDown()
-	if !canTrace {
+	if !canTrace || w.f.prefix != nil {
 		return all
 	}
 	w.setUp()
-	var tr tracer
+	tr := tracer{helpers: true}
 	if res, err := tr.run(w.scene.call(w.args(w.op.args)...)); err != nil || res.Code != 0 {
 		w.t.Fatalf("%s, traced: exit code %d, %v: %s", w.op.name, res.Code, err, res.Stderr)
 	}
-	for _, at := range tr.calls {
-		errno := errnos[n%len(errnos)]
-		n++
-		all["call kill"] = append(all["call kill"], place{inject: &injection{at: at}})
-		switch at.nr {
-		case unix.SYS_CLOSE, unix.SYS_WAIT4, unix.SYS_FCHDIR:
-			continue // they never fail where they are used, and what is not closed, reaped or left holds others up
+	calls := func(kind string, list []syscallAt, helper bool) {
+		for _, at := range list {
+			errno := errnos[n%len(errnos)]
+			n++
+			all[kind+" kill"] = append(all[kind+" kill"], place{inject: &injection{at: at, helper: helper}})
+			switch at.nr {
+			case unix.SYS_CLOSE, unix.SYS_WAIT4, unix.SYS_FCHDIR:
+				continue // they never fail where they are used, and what is not closed, reaped or left holds others up
+			}
+			all[kind+" errno"] = append(all[kind+" errno"], place{inject: &injection{at: at, errno: errno, helper: helper}})
 		}
-		all["call errno"] = append(all["call errno"], place{inject: &injection{at: at, errno: errno}})
 	}
+	calls("call", tr.calls, false)
+	calls("helper's call", tr.helped, true)
 	w.tearDown()
 	return all
 }
@@ -304,6 +388,14 @@ func (w *sweep) setUp() {
 		return
 	}
 	_ = os.RemoveAll(w.images())
+	if w.f.each != nil {
+		w.f.each(w.scene)
+	}
+	for _, d := range w.f.cold {
+		if err := os.RemoveAll(d); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	for _, args := range w.op.before {
 		w.must(w.args(args)...)
 		if args[0] == "kill" && !harness.Poll(10*time.Second, func() bool { return w.state(w.id).Status == "stopped" }) {
@@ -376,6 +468,12 @@ func (w *sweep) try(p place) {
 	default:
 		w.scene.gone(where)
 	}
+	if w.f.cold != nil {
+		if res := w.try1(w.args(create)...); res.Code != 0 {
+			w.t.Errorf("%s: the next container: exit code %d: %s", where, res.Code, res.Stderr)
+		}
+		w.scene.gone(where + ", the next container")
+	}
 	if w.t.Failed() && !failed {
 		w.failures()
 	}
@@ -394,7 +492,7 @@ func (w *sweep) stopped(p place, args []string) harness.Result {
 	var res harness.Result
 	var err error
 	if p.inject != nil {
-		res, err = (&tracer{inject: p.inject}).run(c)
+		res, err = (&tracer{inject: p.inject, helpers: p.inject.helper}).run(c)
 	} else {
 		c.Env = append(slices.Clone(c.Env), fault.Orders+"="+p.order)
 		res, err = rt.Run(c)

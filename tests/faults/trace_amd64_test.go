@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"syscall"
 	"time"
 
@@ -27,25 +28,41 @@ func (s syscallAt) String() string { return fmt.Sprintf("%s#%d", syscallName(s.n
 // injection is what happens at a system call: the process is killed before it
 // is carried out, or it is not carried out and fails.
 type injection struct {
-	at    syscallAt
-	errno unix.Errno // 0: SIGKILL
+	at     syscallAt
+	errno  unix.Errno // 0: SIGKILL
+	helper bool       // it is the helper's call
 }
 
 func (i injection) String() string {
-	if i.errno == 0 {
-		return i.at.String() + " killed"
+	what := i.at.String()
+	if i.helper {
+		what = "the helper's " + what
 	}
-	return i.at.String() + " " + unix.ErrnoName(i.errno)
+	if i.errno == 0 {
+		return what + " killed"
+	}
+	return what + " " + unix.ErrnoName(i.errno)
 }
 
 // tracer runs a program's own threads under ptrace(2), but none of the
-// processes that it makes.
+// processes that it makes, save for its helper where helpers is set. The calls
+// of all helpers are counted together.
 type tracer struct {
-	inject *injection
-	calls  []syscallAt // in their order
-	count  map[int]int
-	inside map[int]bool // threads in a system call
-	fail   map[int]unix.Errno
+	inject  *injection
+	helpers bool
+	calls   []syscallAt // in their order
+	helped  []syscallAt // those of helpers
+	pid     int
+	count   map[callOf]int
+	inside  map[int]bool // threads in a system call
+	fail    map[int]unix.Errno
+	group   map[int]int // of each thread
+	helper  map[int]bool
+}
+
+type callOf struct {
+	helper bool
+	nr     int
 }
 
 // run is harness.Runtime.Run for a traced call: of c it takes path, arguments,
@@ -53,7 +70,8 @@ type tracer struct {
 func (t *tracer) run(c harness.Call) (harness.Result, error) {
 	runtime.LockOSThread() // all of ptrace is the starting thread's
 	defer runtime.UnlockOSThread()
-	t.count, t.inside, t.fail = map[int]int{}, map[int]bool{}, map[int]unix.Errno{}
+	t.count, t.inside, t.fail = map[callOf]int{}, map[int]bool{}, map[int]unix.Errno{}
+	t.group, t.helper = map[int]int{}, map[int]bool{}
 	out, err := os.CreateTemp("", "traced")
 	if err != nil {
 		return harness.Result{}, err
@@ -85,11 +103,58 @@ func (t *tracer) run(c harness.Call) (harness.Result, error) {
 }
 
 func (t *tracer) loop(pid int) (int, error) {
+	code, err := t.follow(pid)
+	if !t.helpers {
+		return code, err
+	}
+	// A helper that is not waited for goes on under ptrace, and must not stop there for ever.
+	end := time.Now().Add(10 * time.Second)
 	var ws unix.WaitStatus
+	for {
+		tid, err := unix.Wait4(-1, &ws, unix.WALL|unix.WNOTHREAD|unix.WNOHANG, nil)
+		switch {
+		case err == unix.ECHILD:
+			return code, nil
+		case tid > 0 && ws.Stopped():
+			t.stopped(tid, ws)
+		case err == nil && tid == 0:
+			if time.Now().After(end) {
+				for h := range t.helper {
+					_ = unix.Kill(h, unix.SIGKILL)
+				}
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+}
+
+// groupOf is the process that a thread belongs to.
+func (t *tracer) groupOf(tid int) int {
+	if g, ok := t.group[tid]; ok {
+		return g
+	}
+	g := 0
+	if b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", tid)); err == nil {
+		if _, rest, ok := strings.Cut(string(b), "\nTgid:"); ok {
+			_, _ = fmt.Sscan(rest, &g)
+		}
+	}
+	if g != 0 {
+		t.group[tid] = g
+	}
+	return g
+}
+
+func (t *tracer) follow(pid int) (int, error) {
+	var ws unix.WaitStatus
+	t.pid = pid
 	if _, err := unix.Wait4(pid, &ws, unix.WALL, nil); err != nil {
 		return 0, os.NewSyscallError("wait4", err)
 	}
-	const options = unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
+	options := unix.PTRACE_O_TRACESYSGOOD | unix.PTRACE_O_TRACECLONE | unix.PTRACE_O_TRACEEXEC | unix.PTRACE_O_EXITKILL
+	if t.helpers {
+		options |= unix.PTRACE_O_TRACEVFORK // as Go starts programs; the container's process is made otherwise
+	}
 	if err := unix.PtraceSetOptions(pid, options); err != nil {
 		return 0, os.NewSyscallError("ptrace(PTRACE_SETOPTIONS)", err)
 	}
@@ -110,28 +175,51 @@ func (t *tracer) loop(pid int) (int, error) {
 		case !ws.Stopped():
 			continue // another thread's end
 		}
-		signal := 0
-		switch sig := ws.StopSignal(); {
-		case sig == unix.SIGTRAP|0x80:
-			if !t.syscall(tid) {
-				_ = unix.Kill(pid, unix.SIGKILL)
-				continue
-			}
-		case sig == unix.SIGTRAP && ws.TrapCause() > 0: // a clone or execve
-			if ws.TrapCause() == unix.PTRACE_EVENT_EXEC {
-				t.inside = map[int]bool{tid: true} // it is about to leave execve
-			}
-		case sig == unix.SIGSTOP: // a new thread's first
-		default:
-			signal = int(sig)
-		}
-		_ = unix.PtraceSyscall(tid, signal) // it may be gone
+		t.stopped(tid, ws)
 	}
+}
+
+// stopped lets a thread go on that has stopped.
+func (t *tracer) stopped(tid int, ws unix.WaitStatus) {
+	group := t.groupOf(tid)
+	own := group == t.pid
+	signal := 0
+	switch sig := ws.StopSignal(); {
+	case sig == unix.SIGTRAP|0x80:
+		if !t.syscall(tid, !own) {
+			_ = unix.Kill(group, unix.SIGKILL)
+			return
+		}
+	case sig == unix.SIGTRAP && ws.TrapCause() > 0: // a clone or execve
+		if ws.TrapCause() != unix.PTRACE_EVENT_EXEC {
+			break
+		}
+		if !own && !t.helper[group] {
+			exe, _ := os.Readlink(fmt.Sprintf("/proc/%d/exe", tid))
+			if !strings.Contains(exe, "vsrun-helper") { // a hook, CRIU, ...
+				_ = unix.PtraceDetach(tid)
+				return
+			}
+			t.helper[group] = true
+		}
+		if own {
+			t.inside = map[int]bool{}
+		}
+		t.inside[tid] = true // it is about to leave execve
+	case sig == unix.SIGSTOP: // a new thread's first
+	default:
+		signal = int(sig)
+	}
+	if !own && !t.helper[group] { // it is about to execute something
+		_ = unix.PtraceCont(tid, signal)
+		return
+	}
+	_ = unix.PtraceSyscall(tid, signal) // it may be gone
 }
 
 // syscall handles the entry or the exit of a system call; false means that the
 // process is to die.
-func (t *tracer) syscall(tid int) bool {
+func (t *tracer) syscall(tid int, helper bool) bool {
 	var regs unix.PtraceRegs
 	if unix.PtraceGetRegs(tid, &regs) != nil {
 		return true
@@ -150,10 +238,14 @@ func (t *tracer) syscall(tid int) bool {
 	if ofGo(nr) {
 		return true
 	}
-	t.count[nr]++
-	at := syscallAt{nr, t.count[nr]}
-	t.calls = append(t.calls, at)
-	if t.inject == nil || t.inject.at != at {
+	t.count[callOf{helper, nr}]++
+	at := syscallAt{nr, t.count[callOf{helper, nr}]}
+	if helper {
+		t.helped = append(t.helped, at)
+	} else {
+		t.calls = append(t.calls, at)
+	}
+	if t.inject == nil || t.inject.at != at || t.inject.helper != helper {
 		return true
 	}
 	if t.inject.errno == 0 {

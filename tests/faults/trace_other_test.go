@@ -17,15 +17,17 @@ type syscallAt struct{ nr, n int }
 func (syscallAt) String() string { return "" }
 
 type injection struct {
-	at    syscallAt
-	errno unix.Errno
+	at     syscallAt
+	errno  unix.Errno
+	helper bool
 }
 
 func (injection) String() string { return "" }
 
 type tracer struct {
-	inject *injection
-	calls  []syscallAt
+	inject        *injection
+	helpers       bool
+	calls, helped []syscallAt
 }
 
 func (*tracer) run(harness.Call) (harness.Result, error) {

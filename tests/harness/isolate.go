@@ -179,21 +179,26 @@ func detachOthers() isolation {
 	return isolation{}
 }
 
+// FaultsName is what BuildFaults makes, in a test machine's VSRUN_TEST_BIN.
+const FaultsName = "vsrun-faults"
+
 // BuildFaults builds vsrun as make does, with the build tag that lets it be
-// stopped at any point, and returns the path. It takes the helper program
-// that make has built.
-func BuildFaults(dir string) (string, error) {
+// stopped at any point, as out. It takes the helper program that make has
+// built, and where VSRUN_TEST_BIN names a directory, the vsrun-faults there.
+func BuildFaults(out string) error {
+	if dir := os.Getenv("VSRUN_TEST_BIN"); dir != "" {
+		return CopyFile(filepath.Join(dir, FaultsName), out)
+	}
 	root, err := RepoRoot()
 	if err != nil {
-		return "", err
+		return err
 	}
-	out := filepath.Join(dir, "vsrun")
 	cmd := exec.Command("go", "build", "-trimpath", "-tags", "netgo,osusergo,faults",
 		"-gcflags=github.com/vsrun/vsrun/...=-l", "-ldflags", "-s -w -X main.version=faults -E github.com/vsrun/vsrun/libvserver/guard.entry", "-o", out, ".")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if text, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("building vsrun with faults: %w\n%s", err, text)
+		return fmt.Errorf("building vsrun with faults: %w\n%s", err, text)
 	}
-	return out, nil
+	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/vsrun/vsrun/tests/harness"
 )
 
 // programs are what the guest, which has no Go, gets in /work/bin: name to package.
@@ -21,6 +23,12 @@ var programs = map[string]string{
 
 // workSize is the size of the disk, sparse: always the same, as a saved machine has seen it.
 const workSize = 16 << 30
+
+// steady keeps the kernel from patching its scheduler while the machine runs. CRIU's breakpoints are perf events of a process: with
+// the first, and a second after the last of them, the kernel changes an instruction of __schedule (perf_sched_events), and under
+// emulation the other processor may trip over that, and panic. An event that does nothing (perf_event_open(2)) is always there.
+const steady = `perl -e 'syscall(298, pack("LLQQQQQLLQ", 1, 64, 9, 0, 0, 0, 0, 0, 0, 0), 0, -1, -1, 0) < 0 and die "perf_event_open: $!\n"; sleep' </dev/null >/dev/null &
+`
 
 // workDisk makes the disk that is the guest's /work: the tree's files, the built vsrun, bin with the programs, and tests with
 // a test binary for each package. dir is a scratch directory of this boot. heavy adds what only a suite needs.
@@ -53,7 +61,7 @@ func (m *machine) workDisk(ctx context.Context, dir, command string) (string, er
 		fmt.Sprintf(`truncate -s %d "$IMAGE"`, workSize),
 		`mke2fs -q -F -t ext4 -O ^has_journal -E lazy_itable_init=1,nodiscard,root_owner=0:0 -L work -d "$STAGE" "$IMAGE"`)
 	// A saved machine's clock stood still. Core dumps that go to the journal take half a minute, and /tmp has no devices.
-	command = fmt.Sprintf("date -s @%d >/dev/null\nsysctl -q kernel.core_pattern=core\nexport TMPDIR=/var/tmp\n", time.Now().Unix()) + command
+	command = fmt.Sprintf("date -s @%d >/dev/null\nsysctl -q kernel.core_pattern=core\nexport TMPDIR=/var/tmp\n", time.Now().Unix()) + steady + command
 	if err := os.WriteFile(filepath.Join(stage, "command"), []byte(command+"\n"), 0o644); err != nil {
 		return "", err
 	}
@@ -97,6 +105,9 @@ func (m *machine) binaries(ctx context.Context) (string, error) {
 			return "", err
 		}
 	}
+	if err := harness.BuildFaults(filepath.Join(dir, harness.FaultsName)); err != nil {
+		return "", err
+	}
 	if err := build(m.root, "build", "-o", filepath.Join(dir, "test2json"), "cmd/test2json"); err != nil {
 		return "", err
 	}
@@ -121,7 +132,8 @@ func (m *machine) binaries(ctx context.Context) (string, error) {
 
 // tests are the packages, as directories, whose tests the guest gets as /work/bin/NAME.test.
 func (m *machine) tests() []string {
-	list := []string{"tests/integration", "tests/cve", "libvserver/cgroup", "libvserver/unify", "tests/netcontext", "libvserver/netcontext/job"}
+	list := []string{"tests/integration", "tests/cve", "tests/faults", "tests/load", "tests/netcontext",
+		"libvserver/cgroup", "libvserver/unify", "libvserver/netcontext/job"}
 	if m.conformance {
 		list = append(list, "tests/conformance")
 	}
