@@ -15,7 +15,7 @@ import (
 var listen = harness.ListenFD
 
 func TestManyMappings(t *testing.T) {
-	p := attack(t, "2021-43784", "6000 uid mappings", "none here (runc has the fix)", "sh:cat /proc/self/uid_map", "-mounts[destination=/sys/fs/cgroup]")
+	p := attack(t, "2021-43784", "6000 uid mappings", "weakened vsrun", "sh:cat /proc/self/uid_map", "-mounts[destination=/sys/fs/cgroup]")
 	var maps []string
 	for i := range 6000 {
 		maps = append(maps, fmt.Sprintf(`{"containerID":%d,"hostID":%d,"size":1}`, i, 100000+i))

@@ -47,7 +47,7 @@ func TestSystemdProperties(t *testing.T) {
 
 // A configuration file that a handler makes in the rootfs is a link of the container's.
 func TestHandlerFile(t *testing.T) {
-	p := attack(t, "2025-24965", ".krun_config.json in the rootfs is a link", "needs a crun with krun", "root.readonly=false", "args:/bin/true",
+	p := attack(t, "2025-24965", ".krun_config.json in the rootfs is a link", "weakened vsrun", "root.readonly=false", "args:/bin/true",
 		`annotations={"run.oci.handler":"krun"}`)
 	for _, name := range []string{".krun_config.json", ".krun_vm.json"} {
 		p.check(os.Symlink(p.victim+"/made", p.path("b", "rootfs", name)))
@@ -60,7 +60,7 @@ func TestHandlerFile(t *testing.T) {
 
 // Annotations that name a cgroup below the container's must not name one above it.
 func TestDelegateCgroup(t *testing.T) {
-	p := attack(t, "delegate-cgroup", "a delegated cgroup that is above the container's", "needs crun 1.28", "args:/bin/true")
+	p := attack(t, "delegate-cgroup", "a delegated cgroup that is above the container's", "weakened vsrun", "args:/bin/true")
 	p.config("b", shifted...)
 	for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
 		p.check(os.Chmod(d, 0o755))
