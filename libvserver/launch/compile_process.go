@@ -76,7 +76,7 @@ func (c *compiler) prctl(what string, op int, args ...uint64) int {
 }
 
 // label writes what execve(2) shall switch to. AppArmor's own directory came with Linux 5.8 and avoids the file that it
-// shares with other LSMs.
+// shares with other LSMs. Podman knows a failure by the file's name in backquotes, as crun writes it.
 func (c *compiler) label(s plan.Label) {
 	fd := c.newSlot()
 	i := c.openProc("self/attr/" + s.File)
@@ -87,7 +87,7 @@ func (c *compiler) label(s plan.Label) {
 		c.into(c.openProc("self/attr/exec"), fd)
 		c.land(done)
 	}
-	c.call(unix.SYS_WRITE, fmt.Sprintf("write %q", s.Value), fd.arg(), val(c.cstring(s.Value)), val(len(s.Value)))
+	c.call(unix.SYS_WRITE, fmt.Sprintf("write %q to `/proc/self/attr/%s`", s.Value, s.File), fd.arg(), val(c.cstring(s.Value)), val(len(s.Value)))
 	c.close(fd)
 }
 

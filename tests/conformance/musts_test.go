@@ -43,7 +43,7 @@ func checkProofs(t *testing.T, file string, least int) {
 		columns := strings.Split(strings.TrimSuffix(strings.TrimSpace(text), "|"), " | ")
 		proof := columns[len(columns)-1]
 		found := name.FindAllStringSubmatch(proof, -1)
-		if len(found) == 0 && !strings.Contains(proof, "not yet") {
+		if len(found) == 0 && !strings.Contains(proof, "not yet") && !strings.Contains(proof, "not the runtime's") {
 			t.Errorf("%s: no proof, and not said to be missing", m[1])
 		}
 		for _, f := range found {

@@ -53,6 +53,8 @@ CONF
 containerd -c "$dir/config.toml" >"$dir/log" 2>&1 &
 echo $! >"$dir/pid"
 await ctr -a "$dir/sock" version || { bad daemon "$(tail -3 "$dir/log")"; result; exit; }
+mkdir "$dir/vol/sub" && mount -t tmpfs -o mode=777 vsrun-test "$dir/vol/sub"
+chmod 777 "$dir/vol"
 ctr -a "$dir/sock" image import "$dir/image.tar" >/dev/null || { bad import "ctr image import failed"; result; exit; }
 printf '#!/bin/sh\nexec ctr -a %s/sock "$@"\n' "$dir" >"$dir/bin/c"
 printf '#!/bin/sh\nexec ctr -a %s/sock run --runc-binary %s %s "$@"\n' "$dir" "$RUNTIME" "$(echo "$place" | sed 's,CGROUP,$$,')" >"$dir/bin/run"
@@ -60,6 +62,7 @@ printf '#!/bin/sh\nexec script -qec "$1" /dev/null\n' >"$dir/bin/pty"
 chmod +x "$dir"/bin/*
 PATH=$dir/bin:$PATH
 i=$image
+census >"$dir/before"
 
 check 'run' 0 '^hello$' run --rm $i a echo hello
 check 'exit 5' 5 '' run --rm $i a sh -c 'exit 5'
@@ -73,6 +76,8 @@ check 'privileged' 0 'CapEff' run --rm --privileged $i a grep CapEff /proc/self/
 check 'capabilities' 0 'CapEff:.00000000a82425fa' run --rm --cap-add CAP_SYS_ADMIN --cap-drop CAP_CHOWN $i a grep CapEff /proc/self/status
 check 'seccomp' 1 'Operation not supported' run --rm --seccomp --seccomp-profile "$dir/seccomp.json" $i a mkdir /x
 check 'mount' 0 '^content$' run --rm --mount "type=bind,src=$dir/vol,dst=/v,options=rbind:ro" $i a cat /v/file
+check 'mount, read-only' 0 '^read-only writable$' run --rm --mount "type=bind,src=$dir/vol,dst=/v,options=rbind:ro" $i a sh -c 'echo $(for f in /v/x /v/sub/x; do (: >$f) 2>/dev/null && echo writable || echo read-only; done)'
+check 'mount, recursively read-only' 0 '^read-only read-only$' run --rm --mount "type=bind,src=$dir/vol,dst=/v,options=rbind:rro" $i a sh -c 'echo $(for f in /v/x /v/sub/x; do (: >$f) 2>/dev/null && echo writable || echo read-only; done)'
 check 'host network' 0 ' lo:' run --rm --net-host $i a ip -o link
 check 'user namespace' 0 '100000 +65536' run --rm --uidmap 0:100000:65536 --gidmap 0:100000:65536 $i a cat /proc/self/uid_map
 has_controller memory && check 'out of memory' 137 '' run --rm --memory-limit 16777216 $i a dd if=/dev/zero of=/dev/null bs=100M count=1
@@ -116,9 +121,14 @@ elif ! { [ -x "${VSRUN_TEST_BIN:-}/cri" ] && cp "$VSRUN_TEST_BIN/cri" "$dir/cri"
 	bad cri "the client cannot be built"
 else
 	ctr -a "$dir/sock" -n k8s.io image import "$dir/image.tar" >/dev/null
-	timeout $((240 * PATIENCE)) "$dir/cri" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "$parent" >"$dir/cri.out" 2>&1 ||
-		grep -q FAIL "$dir/cri.out" || echo "FAIL the client: $(tail -1 "$dir/cri.out")" >>"$dir/cri.out"
-	sed "s,^\(ok\|FAIL\) ,\1 $engine/cri/," "$dir/cri.out"
+	limit=$((240 * PATIENCE + 5 * n * PATIENCE))
+	at "$limit" cri
+	timeout "$limit" "$dir/cri" -volume "$dir/vol" -at-once "$n" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "$parent" 2>&1 |
+		tee "$dir/cri.out" | sed -u "s,^\(ok\|FAIL\|skip\) ,\1 $engine/cri/,"
+	grep -q '^ok the end' "$dir/cri.out" || bad cri "$(tail -1 "$dir/cri.out") $(cat "$dir/stuck" 2>/dev/null)"
+	skipped=$((skipped + $(grep -c '^skip' "$dir/cri.out")))
 	passed=$((passed + $(grep -c '^ok' "$dir/cri.out"))) failed=$((failed + $(grep -c '^FAIL' "$dir/cri.out")))
 fi
+step 120 'what is left'
+compare_census
 result

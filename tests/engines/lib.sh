@@ -8,7 +8,7 @@ RUNTIME=$(realpath -s "$RUNTIME")
 PATIENCE=${PATIENCE:-1}
 begin=$(date +%s) passed=0 failed=0 skipped=0 engine=$(basename "$0" .sh) image=localhost/vsrun-test:latest
 
-ok() { passed=$((passed + 1)); echo "ok $engine/$1"; }
+ok() { passed=$((passed + 1)); echo "ok $engine/$1${2:+ ($2 s)}"; }
 bad() { failed=$((failed + 1)); printf 'FAIL %s/%s: %s\n' "$engine" "$1" "$2"; }
 skip() { skipped=$((skipped + 1)); echo "skip $engine/$1: $2"; }
 result() { echo "$engine took $(($(date +%s) - begin)) s: $passed passed, $failed failed, $skipped skipped" >&2; [ "$failed" = 0 ]; }
@@ -19,10 +19,15 @@ none() { skip all "$1"; result; exit; }
 check() {
 	name=$1 code=$2 regex=$3
 	shift 3
+	at $((60 * PATIENCE)) "$name"
 	# The output goes through a file: what a command leaves behind it may hold a pipe open.
 	timeout -k 5 $((60 * PATIENCE)) "$@" >"$dir/out" 2>&1 </dev/null
 	got=$?
+	took=$(($(date +%s) - since))
+	step 120 "what follows $name"
 	out=$(tr -d '\000\r' <"$dir/out")
+	[ $took -lt $((60 * PATIENCE)) ] || out="it took $took s: $* printed: $out
+$(cat "$dir/stuck" 2>/dev/null)"
 	case " $code " in
 	*" $got "*) ;;
 	*) bad "$name" "exit code $got, want $code: $out" && return ;;
@@ -31,7 +36,30 @@ check() {
 	'!'*) printf '%s\n' "$out" | grep -qE -- "${regex#!}" && { bad "$name" "${regex#!} is in: $out"; return; } ;;
 	*) printf '%s\n' "$out" | grep -qE -- "$regex" || { bad "$name" "no $regex in: $out"; return; } ;;
 	esac
-	ok "$name"
+	ok "$name" "$took"
+}
+
+# at SECONDS NAME: what is done from here on is called NAME, and takes no longer than that (times PATIENCE, but for a check). If it does, watch
+# prints the processes that it waits for, and ends it: no test hangs in silence.
+at() { since=$(date +%s) && echo "$((since + $1 * ${3:-1})) $2" >"$dir/now"; }
+step() { at "$1" "$2" "$PATIENCE"; }
+processes() { ps -eo pid,ppid,stat,wchan:24,etimes,args --forest | awk '$2 != 2 && $1 != 2' | cut -c1-180; }
+watch() { # PID of the script
+	told= self=$(sh -c 'echo $PPID')
+	while sleep 1 && kill -0 "$1" 2>/dev/null; do
+		read -r deadline what <"$dir/now" 2>/dev/null || continue
+		left=$((deadline - $(date +%s)))
+		if [ $left -le 2 ] && [ "$told" != "$deadline $what" ]; then
+			told="$deadline $what"
+			{ echo "$what has taken too long. What runs:"; processes; } >"$dir/stuck"
+		fi
+		[ $left -gt -15 ] && continue # timeout(1) ends a check
+		echo "FAIL $engine/$what: it hangs. $(cat "$dir/stuck")"
+		echo "$(($(date +%s) + 120)) the end" >"$dir/now"
+		[ "$what" = "the end" ] && kill -KILL "$1"
+		# shellcheck disable=SC2046 # a list of pids
+		kill "$1" $(ps -o pid= --ppid "$1" | grep -vw "$self") 2>/dev/null
+	done
 }
 
 # pty COMMAND: runs a shell line on a terminal of its own.
@@ -63,8 +91,11 @@ scratch() {
 	[ "$(id -u)" = 0 ] || none "needs root"
 	dir=$(mktemp -d "${TMPDIR:-/tmp}/vsrun-engines.XXXXXX")
 	chmod 755 "$dir"
-	trap 'trap - EXIT; cleanup; clear_away' EXIT
+	trap 'trap - EXIT; step 120 "the end"; cleanup; kill $watcher 2>/dev/null; clear_away' EXIT
 	trap 'exit 130' INT TERM
+	step 60 image
+	watch $$ 2>/dev/null &
+	watcher=$!
 	# shellcheck disable=SC2034 # for the scripts
 	before=$(mount_count)
 	sh "$here/image.sh" "$dir" || { bad image "cannot be made"; exit 1; }
@@ -110,8 +141,8 @@ setup_podman() {
 
 # census lists what containers may leave: cgroups, units, mounts, states. compare_census checks what came since $dir/before.
 census() {
-	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun|/[0-9a-f]{64}' | grep -v -e '/vm.service' -e '\.slice$' # systemd keeps slices
-	systemctl list-units --all --no-legend --plain 'libpod*' 'docker-*.scope' 'cri-containerd*' 'run-*.scope' | awk '{print "unit " $1}'
+	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun|/[0-9a-f]{64}' | grep -v -e '/vm.service' -e '\.slice$' -e "/$cgroup\$" # systemd keeps slices
+	systemctl list-units --all --no-legend --plain 'libpod*' 'docker-*.scope' 'cri-containerd*' 'ctr-*.scope' 'run-*.scope' 2>/dev/null | awk '{print "unit " $1}'
 	awk '{print "mount " $5}' /proc/self/mountinfo | grep -E 'overlay|containers|docker|containerd' | grep -vE '/containers/storage/overlay$'
 	for s in /run/vsrun /run/runc /run/crun /run/containerd/runc/* /run/docker/runtime-runc/moby; do
 		[ -d "$s" ] && ls "$s" | sed "s,^,state $s/,"

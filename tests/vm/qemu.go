@@ -25,6 +25,7 @@ type machine struct {
 	options
 	shell            bool
 	conformance, cri bool // what /work needs besides
+	reboots          bool // the guest may reboot: it then runs /work/command again
 }
 
 // boot runs the command and returns its exit code. Output goes to standard output and, if given, to also.
@@ -135,13 +136,16 @@ func (m *machine) devices(ctx context.Context, console, work, snapshot string) [
 	if m.shell {
 		shell = "stdio,id=shell,signal=off"
 	}
-	args := []string{"-nodefaults", "-no-user-config", "-no-reboot", "-display", "none", "-rtc", "base=utc",
+	args := []string{"-nodefaults", "-no-user-config", "-display", "none", "-rtc", "base=utc",
 		"-m", strconv.Itoa(m.memory), "-smp", strconv.Itoa(m.cpus), "-kernel", m.img.path("vmlinuz"), "-initrd", m.img.path("initrd"),
 		"-chardev", "file,id=console,path=" + console, "-serial", "chardev:console",
 		"-device", "virtio-rng-pci", "-device", "virtio-serial-pci",
 		"-chardev", "file,id=output,path=/dev/fd/3", "-device", "virtserialport,chardev=output,name=output",
 		"-chardev", shell, "-device", "virtconsole,chardev=shell",
 		"-virtfs", "local,path=" + m.out + ",mount_tag=out,security_model=none"}
+	if !m.reboots { // a kernel that panics ends the machine
+		args = append(args, "-no-reboot")
+	}
 	_, flags := accelerator(ctx, m.img)
 	args = append(args, flags...)
 	drive := func(path, more string) {

@@ -16,6 +16,8 @@ type suite struct {
 	limit            time.Duration
 	quick            bool
 	conformance, cri bool
+	reboots          bool   // its command reboots the machine, and is then run again
+	append           string // to the kernel's command line
 }
 
 // suites are run in this order. What is said to be quick is what a change must pass.
@@ -24,11 +26,13 @@ var suites = []suite{
 	{name: "podman", command: engines("podman"), limit: 20 * time.Minute, quick: true},
 	{name: "docker", command: engines("docker"), limit: 20 * time.Minute},
 	{name: "containerd", command: engines("containerd"), limit: 20 * time.Minute, cri: true},
-	{name: "contrib", command: "tests/vm/suite/contrib", limit: 25 * time.Minute},
+	{name: "contrib", command: "tests/vm/suite/contrib", limit: 25 * time.Minute, cri: true},
+	{name: "boot", command: "tests/vm/suite/boot", limit: 15 * time.Minute, reboots: true},
 	{name: "cgroup", command: "modprobe brd; modprobe rdma_rxe; tests/vm/suite/gotest libvserver/cgroup", limit: 10 * time.Minute},
 	{name: "containerd-systemd", command: "export CGROUPS=systemd AT_ONCE=100; " + engines("containerd"), limit: 20 * time.Minute, cri: true},
 	{name: "podman-systemd", command: engines("podman-systemd"), limit: 30 * time.Minute},
 	{name: "podman-rootless", command: engines("podman-rootless"), limit: 20 * time.Minute},
+	{name: "selinux", command: engines("selinux"), limit: 20 * time.Minute, append: "lsm=landlock,lockdown,yama,selinux,bpf selinux=1 enforcing=0"},
 	{name: "docker-systemd", command: engines("docker-systemd"), limit: 30 * time.Minute},
 	{name: "unify", command: "TMPDIR=/mnt/ext4 tests/vm/suite/gotest libvserver/unify && TMPDIR=/mnt/btrfs tests/vm/suite/gotest -run 'Sealed|RoundTrip' libvserver/unify",
 		limit: 20 * time.Minute},
@@ -42,7 +46,9 @@ var suites = []suite{
 }
 
 // engines runs one of the scripts for engines: an emulated machine is given four times as long as they give a host.
-func engines(script string) string { return "export PATIENCE=4; tests/engines/run.sh " + script }
+func engines(script string) string {
+	return "export PATIENCE=4 VERBOSE=1; tests/engines/run.sh " + script
+}
 
 var summary = regexp.MustCompile(`(?m)^(?:\S+: )?(\d+) passed, (\d+) failed(?:, (\d+) skipped)?$`)
 
@@ -61,8 +67,9 @@ func test(ctx context.Context, img image, root string, o options, names []string
 			continue
 		}
 		fmt.Printf("== %s\n", s.name)
-		m := machine{img: img, root: root, options: o, conformance: s.conformance, cri: s.cri}
+		m := machine{img: img, root: root, options: o, conformance: s.conformance, cri: s.cri, reboots: s.reboots}
 		m.limit = s.limit
+		m.append = strings.TrimSpace(m.append + " " + s.append)
 		command := s.command
 		if o.runtime != "" {
 			command = "export RUNTIME=" + o.runtime + "\n" + command

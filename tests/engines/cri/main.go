@@ -22,6 +22,8 @@ var (
 	image    = flag.String("image", "", "an `image` with busybox, there already")
 	logs     = flag.String("logs", "", "a `directory` for the containers' logs")
 	patience = flag.Int("patience", 1, "how many `times` longer a slow machine may take")
+	volume   = flag.String("volume", "", "a `directory` with a mount on sub, for read-only mounts")
+	many     = flag.Int("at-once", 0, "the `number` of containers that are started at once, besides")
 	parent   = flag.String("cgroup-parent", "/vsrun-engines", "the pods' `cgroup`")
 )
 
@@ -33,12 +35,13 @@ type client struct {
 
 // step runs one check, and goes on after it whatever it said.
 func (c *client) step(name string, f func() error) bool {
+	begin := time.Now()
 	if err := f(); err != nil {
 		c.failed++
 		fmt.Printf("FAIL %s: %v\n", name, err)
 		return false
 	}
-	fmt.Printf("ok %s\n", name)
+	fmt.Printf("ok %s (%d s)\n", name, int(time.Since(begin).Seconds()))
 	return true
 }
 
@@ -48,7 +51,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, "usage: cri -address SOCKET -handler NAME -image IMAGE -logs DIR")
 		os.Exit(2)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(*patience)*3*time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), time.Duration(*patience)*(3*time.Minute+time.Duration(*many)*3*time.Second))
 	defer cancel()
 	conn, err := grpc.NewClient("unix://"+*address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
@@ -57,7 +60,11 @@ func main() {
 	}
 	c := &client{ctx: ctx, rt: cri.NewRuntimeServiceClient(conn)}
 	c.pods()
+	if *many > 0 {
+		c.atOnce(*many)
+	}
 	conn.Close()
+	fmt.Println("ok the end")
 	if c.failed > 0 {
 		os.Exit(1)
 	}
@@ -83,7 +90,7 @@ func (c *client) version() error {
 	return err
 }
 
-func (c *client) pod(name string, ns *cri.NamespaceOption) {
+func (c *client) config(name string, ns *cri.NamespaceOption) *cri.PodSandboxConfig {
 	config := &cri.PodSandboxConfig{
 		Metadata:     &cri.PodSandboxMetadata{Name: name, Uid: name, Namespace: "test"},
 		LogDirectory: *logs,
@@ -95,6 +102,11 @@ func (c *client) pod(name string, ns *cri.NamespaceOption) {
 	if ns.Network == cri.NamespaceMode_POD {
 		config.Hostname = name
 	}
+	return config
+}
+
+func (c *client) pod(name string, ns *cri.NamespaceOption) {
+	config := c.config(name, ns)
 	var id string
 	if !c.step(name+"/run sandbox", func() error {
 		r, err := c.rt.RunPodSandbox(c.ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: *handler})
@@ -112,6 +124,7 @@ func (c *client) pod(name string, ns *cri.NamespaceOption) {
 	})
 	c.container(name, id, config, ns)
 	c.failing(name, id, config, ns)
+	c.readOnly(name, id, config, ns)
 	c.step(name+"/stop sandbox", func() error {
 		_, err := c.rt.StopPodSandbox(c.ctx, &cri.StopPodSandboxRequest{PodSandboxId: id})
 		return err
@@ -123,6 +136,10 @@ func (c *client) pod(name string, ns *cri.NamespaceOption) {
 }
 
 func (c *client) create(pod string, config *cri.PodSandboxConfig, name string, ns *cri.NamespaceOption, args ...string) (string, error) {
+	return c.createWith(nil, pod, config, name, ns, args...)
+}
+
+func (c *client) createWith(mounts []*cri.Mount, pod string, config *cri.PodSandboxConfig, name string, ns *cri.NamespaceOption, args ...string) (string, error) {
 	r, err := c.rt.CreateContainer(c.ctx, &cri.CreateContainerRequest{
 		PodSandboxId:  pod,
 		SandboxConfig: config,
@@ -130,6 +147,7 @@ func (c *client) create(pod string, config *cri.PodSandboxConfig, name string, n
 			Metadata: &cri.ContainerMetadata{Name: name},
 			Image:    &cri.ImageSpec{Image: *image},
 			Command:  args,
+			Mounts:   mounts,
 			Envs:     []*cri.KeyValue{{Key: "KEY", Value: "value"}},
 			LogPath:  config.Metadata.Name + "." + name + ".log",
 			Linux: &cri.LinuxContainerConfig{

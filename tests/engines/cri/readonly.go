@@ -1,0 +1,65 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
+)
+
+// readOnly has mounts that are read-only: with what is mounted below, too, where the server offers that for its handler.
+func (c *client) readOnly(name, pod string, config *cri.PodSandboxConfig, ns *cri.NamespaceOption) {
+	if *volume == "" {
+		return
+	}
+	recursive := false
+	if status, err := c.rt.Status(c.ctx, &cri.StatusRequest{}); err == nil {
+		for _, h := range status.RuntimeHandlers {
+			recursive = recursive || h.Name == *handler && h.Features.GetRecursiveReadOnlyMounts()
+		}
+	}
+	tests := []struct {
+		name, want string
+		recursive  bool
+	}{
+		{"read-only mount", "read-only writable", false},
+		{"recursively read-only mount", "read-only read-only", true},
+	}
+	script := "for f in /v/" + name + " /v/sub/" + name + "; do if (: >$f) 2>/dev/null; then echo writable; else echo read-only; fi; done"
+	for i, t := range tests {
+		if t.recursive && !recursive {
+			fmt.Printf("skip %s/%s: this server does not offer it in the CRI, as containerd 2.0 was the first to do\n", name, t.name)
+			continue
+		}
+		c.step(name+"/"+t.name, func() error {
+			mounts := []*cri.Mount{{ContainerPath: "/v", HostPath: *volume, Readonly: true, RecursiveReadOnly: t.recursive}}
+			cname := fmt.Sprintf("ro%d", i)
+			id, err := c.createWith(mounts, pod, config, cname, ns, "sh", "-c", script)
+			if err != nil {
+				return err
+			}
+			if _, err = c.rt.StartContainer(c.ctx, &cri.StartContainerRequest{ContainerId: id}); err != nil {
+				return err
+			}
+			if err := c.state(id, cri.ContainerState_CONTAINER_EXITED, 0); err != nil {
+				return err
+			}
+			b, err := os.ReadFile(filepath.Join(*logs, name+"."+cname+".log"))
+			if err != nil {
+				return err
+			}
+			var got []string
+			for l := range strings.Lines(string(b)) {
+				f := strings.Fields(l)
+				got = append(got, f[len(f)-1])
+			}
+			if s := strings.Join(got, " "); s != t.want {
+				return fmt.Errorf("%s, want %s", s, t.want)
+			}
+			_, err = c.rt.RemoveContainer(c.ctx, &cri.RemoveContainerRequest{ContainerId: id})
+			return err
+		})
+	}
+}
