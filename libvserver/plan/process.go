@@ -30,6 +30,7 @@ func (b *builder) process() {
 		return
 	}
 	seccomp := b.filters()
+	b.labels(p)
 	if !b.opt.NoNewKeyring {
 		b.add(Keyring{Origin: Default, Name: "_ses." + b.opt.ID, Label: p.SelinuxLabel})
 	}
@@ -37,7 +38,6 @@ func (b *builder) process() {
 	if b.linux.Personality != nil {
 		b.personality()
 	}
-	b.labels(p)
 	if !b.mntns && p.Terminal {
 		b.terminalWithoutMounts(p)
 	}

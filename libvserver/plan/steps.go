@@ -176,7 +176,7 @@ type NewSession struct{ Origin }
 
 func (NewSession) String() string { return "start a new session" }
 
-// Keyring gives the process a session keyring of its own (keyrings(7)).
+// Keyring gives the process a session keyring of its own (keyrings(7)). Label is its SELinux label, that of the process.
 type Keyring struct {
 	Origin
 	Name  string

@@ -20,7 +20,7 @@
 //	probe pages FILE...        how many pages of each file are in the page cache, of how many
 //	probe leavequota FILE      try what takes a file out of its project quota
 //	probe xattr NAME PATH...   an extended attribute of files
-//	probe keys                 the description of the session keyring
+//	probe keys                 the description of the session keyring, and its label
 //
 // The two Go debug settings keep Go's runtime from opening cgroup files,
 // which would show up among the file descriptors.
@@ -241,5 +241,9 @@ func keys([]string) error {
 		return fmt.Errorf("describe: %w", err)
 	}
 	fmt.Println(s)
+	label := make([]byte, 256) // of SELinux, where that is
+	if n, err := unix.KeyctlBuffer(unix.KEYCTL_GET_SECURITY, id, label, 0); err == nil && n > 1 && n <= len(label) {
+		fmt.Println("label", string(label[:n-1]))
+	}
 	return nil
 }
