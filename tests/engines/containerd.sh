@@ -108,7 +108,7 @@ n=${AT_ONCE:-0} patience=$PATIENCE
 if [ "$n" != 0 ]; then
 	PATIENCE=$((PATIENCE * 5))
 	check "$n at once" 0 "^$n\$" sh -c "seq $n | xargs -P $n -I{} run -d $i many{} sleep 100000 2>&1; c task ls | grep -c '^many.*RUNNING'"
-	check "$n gone at once" 0 '!.' sh -c "seq $n | xargs -P 20 -I{} c task rm -f many{} 2>&1 | grep -v 'exit code 137'; seq $n | xargs -n 10 ctr -a '$dir/sock' container rm"
+	check "$n gone at once" 0 '!.' sh -c "seq $n | xargs -P 20 -I{} c task rm -f many{} 2>&1 | grep -v 'exit code 137'; seq -f many%g $n | xargs -n 10 ctr -a '$dir/sock' container rm"
 	PATIENCE=$patience
 fi
 check 'nothing is left' 0 '!.' sh -c 'c task ls -q; c container ls -q'
@@ -121,7 +121,7 @@ elif ! { [ -x "${VSRUN_TEST_BIN:-}/cri" ] && cp "$VSRUN_TEST_BIN/cri" "$dir/cri"
 	bad cri "the client cannot be built"
 else
 	ctr -a "$dir/sock" -n k8s.io image import "$dir/image.tar" >/dev/null
-	limit=$((240 * PATIENCE + 5 * n * PATIENCE))
+	limit=$((240 * PATIENCE + 10 * n * PATIENCE))
 	at "$limit" cri
 	timeout "$limit" "$dir/cri" -volume "$dir/vol" -at-once "$n" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "$parent" 2>&1 |
 		tee "$dir/cri.out" | sed -u "s,^\(ok\|FAIL\|skip\) ,\1 $engine/cri/,"

@@ -30,6 +30,7 @@ for _ in 1 2 3; do await docker info && break; done
 docker info >/dev/null 2>&1 || { bad daemon "$(tail -3 "$dir/log")"; result; exit; }
 docker load -q -i "$dir/image.tar" >/dev/null || { bad load "docker load failed"; result; exit; }
 i=$image
+census >"$dir/before"
 
 check 'the runtime is the default' 0 'Default Runtime: under-test' docker info
 check 'run' 0 '^hello$' run $i echo hello
@@ -93,4 +94,9 @@ check 'build, classic' 0 '^built$' sh -c "DOCKER_BUILDKIT=0 docker build --netwo
 check 'build, BuildKit' 0 '^built$' sh -c "DOCKER_BUILDKIT=1 docker build --no-cache --network none -t built '$dir/build' && run built"
 printf 'FROM %s\nRUN exit 7\n' "$i" >"$dir/build/Dockerfile"
 check 'build fails' 1 'exit code: 7' env DOCKER_BUILDKIT=1 docker build --network none "$dir/build"
+many "${AT_ONCE:-0}" docker
+step 120 'what is left'
+# shellcheck disable=SC2046 # a list of ids
+docker rm -f $(docker ps -aq) >/dev/null 2>&1
+compare_census
 result

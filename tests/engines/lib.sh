@@ -141,7 +141,8 @@ setup_podman() {
 
 # census lists what containers may leave: cgroups, units, mounts, states. compare_census checks what came since $dir/before.
 census() {
-	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun|/[0-9a-f]{64}' | grep -v -e '/vm.service' -e '\.slice$' -e "/$cgroup\$" # systemd keeps slices
+	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun-engines|vsrun.*\.scope|/[0-9a-f]{64}' |
+		grep -v -e '/vm.service' -e '\.slice$' -e "/$cgroup\$" -e '/conmon$' -e '/libpod_parent$' # what systemd and Podman keep for the next container
 	systemctl list-units --all --no-legend --plain 'libpod*' 'docker-*.scope' 'cri-containerd*' 'ctr-*.scope' 'run-*.scope' 2>/dev/null | awk '{print "unit " $1}'
 	awk '{print "mount " $5}' /proc/self/mountinfo | grep -E 'overlay|containers|docker|containerd' | grep -vE '/containers/storage/overlay$'
 	for s in /run/vsrun /run/runc /run/crun /run/containerd/runc/* /run/docker/runtime-runc/moby; do
@@ -158,4 +159,21 @@ compare_census() { # as a check
 		sleep 0.5
 	done
 	bad 'nothing is left' "$(cat "$dir/new")"
+}
+
+# many N ENGINE [OPTION]...: N containers of podman or docker, started at once and removed at once, without an error.
+many() {
+	n=$1 e=$2
+	shift 2
+	[ "$n" != 0 ] || return 0
+	patience=$PATIENCE PATIENCE=$((PATIENCE * 5))
+	rm='rm -f'
+	[ "$e" = podman ] && rm='rm -ft 0'
+	check "$n at once" 0 "^$n run, 0 errors\$" sh -c "seq $n | xargs -P $n -I{} $e run -d --name many{} --network none $* $image sleep 100000 >'$dir/many.out' 2>&1
+		grep -v '^[0-9a-f]\\{64\\}\$' '$dir/many.out' >'$dir/many.err'; head -n 5 '$dir/many.err'
+		echo \$($e ps -q --filter name=many --filter status=running | wc -l) run, \$(wc -l <'$dir/many.err') errors"
+	check "$n gone at once" 0 '^0 are left, 0 errors$' sh -c "seq $n | xargs -P $n -I{} $e $rm many{} >'$dir/many.out' 2>&1
+		grep -v -e '^many' -e '^[0-9a-f]\\{64\\}\$' '$dir/many.out' >'$dir/many.err'; head -n 5 '$dir/many.err'
+		echo \$($e ps -aq --filter name=many | wc -l) are left, \$(wc -l <'$dir/many.err') errors"
+	PATIENCE=$patience
 }

@@ -70,9 +70,6 @@ check 'stop' 0 'c1' podman stop -t 20 c1
 check 'stopped' 0 '^exited 5$' podman inspect c1 -f '{{.State.Status}} {{.State.ExitCode}}'
 check 'rm' 0 'c1' podman rm c1
 check 'pod' 0 '^ok$' sh -c "podman pod create --name p1 --network none --infra=false >/dev/null; podman run --rm --pod p1 $i echo ok; podman pod rm -f p1 >/dev/null"
-n=${AT_ONCE:-20}
-PATIENCE=$((PATIENCE * 5))
-check "$n at once" 0 "^$n\$" sh -c "seq $n | xargs -P $n -I{} podman run -d --name many{} --network none $i sleep 100000 >'$dir/many.out' 2>&1; podman ps -q --filter status=running | wc -l; grep -v '^[0-9a-f]\\{64\\}\$' '$dir/many.out'"
-check "$n gone" 0 '!many' sh -c "podman rm -fat 0 >/dev/null; podman ps -a --format '{{.Names}}'"
+many "${AT_ONCE:-20}" podman
 compare_census
 result

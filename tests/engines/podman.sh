@@ -40,6 +40,7 @@ printf '#!/bin/sh\nexec script -qec "$1" /dev/null\n' >"$dir/bin/pty"
 chmod +x "$dir/bin/run" "$dir/bin/pty"
 PATH=$dir/bin:$PATH
 i=$image
+census >"$dir/before"
 
 check 'run' 0 '^hello$' run $i echo hello
 check 'exit 3' 3 '' run $i sh -c 'exit 3'
@@ -131,4 +132,8 @@ if command -v buildah >/dev/null || podman build --help >/dev/null 2>&1; then
 	printf 'FROM %s\nRUN exit 7\n' "$i" >"$dir/build/Containerfile"
 	check 'build fails' 7 'exit status 7' podman build --signature-policy "$dir/policy.json" --runtime "$RUNTIME" --isolation oci --network none "$dir/build"
 fi
+many "${AT_ONCE:-0}" podman --cgroup-parent "/$cgroup"
+step 120 'what is left'
+podman rm -fa -t 0 >/dev/null 2>&1
+compare_census
 result
