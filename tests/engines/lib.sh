@@ -14,11 +14,18 @@ skip() { skipped=$((skipped + 1)); echo "skip $engine/$1: $2"; }
 result() { echo "$engine took $(($(date +%s) - begin)) s: $passed passed, $failed failed, $skipped skipped" >&2; [ "$failed" = 0 ]; }
 none() { skip all "$1"; result; exit; }
 
+# lacks RUNTIME NAME REASON: what a peer is known not to do; that check is then skipped under it.
+known=
+lacks() { [ "$(basename "$RUNTIME")" != "$1" ] || known="$known
+$2|$3"; }
+
 # check NAME CODE REGEX COMMAND...: the command's exit code (one of those given) and what stands in its output (both streams). ! before the
 # regex: it must not stand there.
 check() {
 	name=$1 code=$2 regex=$3
 	shift 3
+	reason=$(printf '%s\n' "$known" | sed -n "s/^$name|//p")
+	[ -z "$reason" ] || { skip "$name" "$reason"; return; }
 	at $((60 * PATIENCE)) "$name"
 	# The output goes through a file: what a command leaves behind it may hold a pipe open.
 	timeout -k 5 $((60 * PATIENCE)) "$@" >"$dir/out" 2>&1 </dev/null
@@ -43,7 +50,11 @@ $(cat "$dir/stuck" 2>/dev/null)"
 # prints the processes that it waits for, and ends it: no test hangs in silence.
 at() { since=$(date +%s) && echo "$((since + $1 * ${3:-1})) $2" >"$dir/now"; }
 step() { at "$1" "$2" "$PATIENCE"; }
-processes() { ps -eo pid,ppid,stat,wchan:24,etimes,args --forest | awk '$2 != 2 && $1 != 2' | cut -c1-180; }
+# processes PID: those that descend from it, or know this script's directory or its runtime by name.
+processes() {
+	ps -ww -eo pid,ppid,stat,wchan:24,etimes,args --forest |
+		awk -v p="$1" -v d="$dir" -v r="$RUNTIME" '$1 == p || $2 in of || index($0, d) || index($0, r) { of[$1]; print }' | cut -c1-180
+}
 watch() { # PID of the script
 	told= self=$(sh -c 'echo $PPID')
 	while sleep 1 && kill -0 "$1" 2>/dev/null; do
@@ -51,7 +62,7 @@ watch() { # PID of the script
 		left=$((deadline - $(date +%s)))
 		if [ $left -le 2 ] && [ "$told" != "$deadline $what" ]; then
 			told="$deadline $what"
-			{ echo "$what has taken too long. What runs:"; processes; } >"$dir/stuck"
+			{ echo "$what has taken too long. What runs:"; processes "$1"; } >"$dir/stuck"
 		fi
 		[ $left -gt -15 ] && continue # timeout(1) ends a check
 		echo "FAIL $engine/$what: it hangs. $(cat "$dir/stuck")"
@@ -141,8 +152,8 @@ setup_podman() {
 
 # census lists what containers may leave: cgroups, units, mounts, states. compare_census checks what came since $dir/before.
 census() {
-	find /sys/fs/cgroup -type d | grep -E 'libpod|docker-|cri-containerd|vsrun-engines|vsrun.*\.scope|/[0-9a-f]{64}' |
-		grep -v -e '/vm.service' -e '\.slice$' -e "/$cgroup\$" -e '/conmon$' -e '/libpod_parent$' # what systemd and Podman keep for the next container
+	find /sys/fs/cgroup -type d 2>/dev/null | grep -E 'libpod|docker-|cri-containerd|vsrun-engines|vsrun.*\.scope|/[0-9a-f]{64}' |
+		grep -v -e '/vm.service' -e '\.slice$' -e "/$cgroup\$" -e '/conmon$' -e '/buildkit$' -e '/libpod_parent$' # what systemd and Podman keep for the next container
 	systemctl list-units --all --no-legend --plain 'libpod*' 'docker-*.scope' 'cri-containerd*' 'ctr-*.scope' 'run-*.scope' 2>/dev/null | awk '{print "unit " $1}'
 	awk '{print "mount " $5}' /proc/self/mountinfo | grep -E 'overlay|containers|docker|containerd' | grep -vE '/containers/storage/overlay$'
 	for s in /run/vsrun /run/runc /run/crun /run/containerd/runc/* /run/docker/runtime-runc/moby; do

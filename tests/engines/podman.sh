@@ -41,6 +41,9 @@ chmod +x "$dir/bin/run" "$dir/bin/pty"
 PATH=$dir/bin:$PATH
 i=$image
 census >"$dir/before"
+lacks runc 'masked files are whole' 'it covers files with the host'"'"'s /dev/null'
+lacks runc 'cgroups=disabled' 'it has no --cgroup-manager'
+v1 && lacks runc 'idmapped volume' 'Debian 12 has runc 1.1, which knows no idmapped mounts'
 
 check 'run' 0 '^hello$' run $i echo hello
 check 'exit 3' 3 '' run $i sh -c 'exit 3'
