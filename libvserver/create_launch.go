@@ -50,8 +50,11 @@ func (n *creation) launch() (err error) {
 		return err
 	}
 	_ = fault.On && fault.At(fault.Recorded)
-	if err := n.makeUpper(); err != nil {
-		return err
+	early := n.upperFirst()
+	if early {
+		if err := n.makeUpper(); err != nil {
+			return err
+		}
 	}
 	if n.hooks.Notify {
 		if err := n.makeNotifyDir(); err != nil {
@@ -78,7 +81,7 @@ func (n *creation) launch() (err error) {
 			return err
 		}
 	}
-	if err := n.start(); err != nil {
+	if err := n.start(n.plan.Overlay != nil && !early); err != nil {
 		return err
 	}
 	for {
@@ -141,8 +144,8 @@ func (n *creation) save() error {
 }
 
 // start clones the container's process. While that builds the environment, up to the first stage or StageRecorded, the
-// limits are set: none of them concern it so far.
-func (n *creation) start() error {
+// limits are set: none of them concern it so far; and, if that is asked for, the upper layer is made.
+func (n *creation) start(upper bool) error {
 	join, err := n.cg.JoinFDs()
 	if err != nil {
 		return err
@@ -175,8 +178,21 @@ func (n *creation) start() error {
 	if err := n.noteProcess(); err != nil {
 		return err
 	}
+	if upper && !n.process.Shared() {
+		if err := n.makeUpper(); err != nil {
+			return err
+		}
+	}
 	if err := n.process.Load(); err != nil {
 		return err
+	}
+	if upper && n.process.Shared() {
+		if err := n.makeUpper(); err != nil {
+			return err
+		}
+		if err := n.process.UpperMade(); err != nil {
+			return err
+		}
 	}
 	_ = fault.On && fault.At(fault.Loaded)
 	if !early {

@@ -27,9 +27,8 @@ import (
 // long as the container lives, and the one of the upper layer, which is the same unless rootfs.upper says otherwise.
 
 const (
-	refName    = "ref"  // in the private directory: a hard link that counts as one more tree
-	keptName   = "kept" // below tree.Uppers: upper layers that are kept, by container id
-	bootIDFile = "/proc/sys/kernel/random/boot_id"
+	refName  = "ref"  // in the private directory: a hard link that counts as one more tree
+	keptName = "kept" // below tree.Uppers: upper layers that are kept, by container id
 )
 
 // errQuota is wrapped by what concerns disk limits.
@@ -119,9 +118,11 @@ func (n *creation) placeUpper() error {
 	return nil
 }
 
-func bootID() (string, error) {
-	b, err := os.ReadFile(bootIDFile)
-	return strings.TrimSpace(string(b)), err
+// upperFirst tells if the upper layer has to be there before the container's process is: where that gets it by a descriptor, or
+// gets the whole overlay. Else it is made while the process makes its namespaces.
+func (n *creation) upperFirst() bool {
+	o := n.plan.Overlay
+	return o != nil && (o.Tmpfs || o.FromParent)
 }
 
 // makeUpper makes the directories of the upper layer, with the tree's root's own attributes.
@@ -141,50 +142,6 @@ func (n *creation) makeUpper() error {
 		return fmt.Errorf("%s: make the container's own layer: %w", o.UpperAt, err)
 	}
 	return nil
-}
-
-// makePrivate makes the directory in the store and the reference to the tree in it.
-func (n *creation) makePrivate() error {
-	o, dir := n.plan.Overlay, n.hooks.Upper.Private
-	err := unix.Mkdir(dir, 0o700)
-	if err == unix.ENOENT {
-		boot := filepath.Dir(dir)
-		uppers := filepath.Dir(boot)
-		if err := unix.Mkdir(uppers, 0o700); err != nil && err != unix.EEXIST {
-			return &os.PathError{Op: "mkdir", Path: uppers, Err: err}
-		}
-		if err := unix.Mkdir(boot, 0o700); err != nil && err != unix.EEXIST {
-			return &os.PathError{Op: "mkdir", Path: boot, Err: err}
-		} else if err == nil {
-			sweepUppers(uppers, filepath.Base(boot))
-		}
-		err = unix.Mkdir(dir, 0o700)
-	}
-	if err != nil {
-		return &os.PathError{Op: "mkdir", Path: dir, Err: err}
-	}
-	if o.Data == "" {
-		return nil
-	}
-	if err := unix.Link(o.Lower+".ref", dir+"/"+refName); err != nil && err != unix.ENOENT && err != unix.EMLINK {
-		return &os.LinkError{Op: "link", Old: o.Lower + ".ref", New: dir + "/" + refName, Err: err}
-	}
-	return nil
-}
-
-// sweepUppers removes what containers have left that ran before the machine was booted.
-func sweepUppers(uppers, boot string) {
-	entries, err := os.ReadDir(uppers)
-	if err != nil {
-		return
-	}
-	for _, e := range entries {
-		if e.Name() != boot && e.Name() != keptName {
-			if err := os.RemoveAll(uppers + "/" + e.Name()); err != nil {
-				log.Warnf("remove what containers have left before the last boot: %v", err)
-			}
-		}
-	}
 }
 
 // makeLayer makes the directories upper and work and opens the one they are in.
@@ -278,8 +235,7 @@ func copyRoot(o *plan.Overlay) error {
 	if err := unix.Stat(o.Lower, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: o.Lower, Err: err}
 	}
-	// The mode comes last: a process may be without CAP_FSETID.
-	if err := unix.Mkdirat(o.FD, launch.UpperName, 0o700); err != nil {
+	if err := unix.Mkdirat(o.FD, launch.UpperName, st.Mode&0o777); err != nil {
 		return &os.PathError{Op: "mkdir", Path: o.Dir + "/" + launch.UpperName, Err: err}
 	}
 	fd, err := unix.Openat(o.FD, launch.UpperName, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -295,8 +251,15 @@ func copyRoot(o *plan.Overlay) error {
 	if err := copyXattrs(o.Lower, fd); err != nil {
 		return err
 	}
-	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
-		return &os.PathError{Op: "chmod", Path: o.Dir + "/" + launch.UpperName, Err: err}
+	// The mode comes last: a process may be without CAP_FSETID. Mostly it is right already.
+	var made unix.Stat_t
+	if err := unix.Fstat(fd, &made); err != nil {
+		return &os.PathError{Op: "stat", Path: o.Dir + "/" + launch.UpperName, Err: err}
+	}
+	if made.Mode != st.Mode {
+		if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
+			return &os.PathError{Op: "chmod", Path: o.Dir + "/" + launch.UpperName, Err: err}
+		}
 	}
 	times := []unix.Timespec{st.Atim, st.Mtim}
 	if err := unix.UtimesNanoAt(unix.AT_FDCWD, "/proc/self/fd/"+itoa(fd), times, 0); err != nil {

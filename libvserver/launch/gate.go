@@ -30,6 +30,13 @@ func (p *Process) Recorded() error {
 	return p.open(gateRecorded)
 }
 
+// Shared tells if the child shares the runtime's memory. It needs the upper layer of an overlay (plan.Overlay.Dir) only by the time
+// of UpperMade, another one by that of Load.
+func (p *Process) Shared() bool { return p.shared }
+
+// UpperMade lets a child that shares memory mount its overlay.
+func (p *Process) UpperMade() error { return p.open(gateUpper) }
+
 // open opens a gate.
 func (p *Process) open(gate int) error {
 	if atomic.SwapUint32(&p.m.gate[gate], open) != asleep {

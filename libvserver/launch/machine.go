@@ -80,13 +80,14 @@ type machine struct {
 	stack []byte
 	pidfd int32
 	// gate are where a child that shares memory and its parent meet: see pass.
-	gate [2]uint32
+	gate [4]uint32
 }
 
 // The gates.
 const (
 	gateLoaded   = iota // the rest of the program is there
 	gateRecorded        // plan.StageRecorded
+	gateUpper           // the upper layer of an overlay is made
 )
 
 // The states of a gate.
@@ -141,7 +142,7 @@ func execute(m *machine) {
 		case opStore:
 			*(*uint32)(pointer(in.arg[0])) = uint32(value(m, in, 1))
 		case opGate:
-			errno = pass(m, &m.gate[in.arg[0]&1], in.arg[1])
+			errno = pass(m, &m.gate[in.arg[0]&3], in.arg[1])
 		case opItoa:
 			decimal(in.arg[0], value(m, in, 1))
 		case opTell:

@@ -72,13 +72,15 @@ func fdPath(fd int) string { return "/proc/self/fd/" + strconv.Itoa(fd) }
 // overlay mounts the overlay, and leaves it detached in m.
 func (c *compiler) overlay(s *plan.MountRoot, m slot) error {
 	o := s.Overlay
-	if o.FD < 0 {
-		return errors.New("its upper layer has not been made")
-	}
 	if o.Tmpfs {
+		if o.FD < 0 {
+			return errors.New("its upper layer has not been made")
+		}
 		// It must be mounted somewhere to become a layer: below the overlay nobody sees it, and it goes with the old root.
 		c.call(unix.SYS_MOVE_MOUNT, "move_mount on "+s.Path, val(o.FD), val(c.empty), val(atFDCWD), val(c.cstring(s.Path)),
 			val(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS))
+	} else if c.shared {
+		c.emit(opGate, "", val(gateUpper), val(looks))
 	}
 	dir, move := upperPath(o)
 	if move {
