@@ -3,7 +3,9 @@ package libvserver
 import (
 	"errors"
 	"fmt"
+	"os"
 
+	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/cgroup"
@@ -53,6 +55,7 @@ type creation struct {
 	plan    *plan.Plan
 	opt     plan.Options
 	process *launch.Process
+	ahead   *launch.Ahead
 	hooks   launched
 	master  int // of the pty, in the foreground
 	undone  bool
@@ -97,7 +100,7 @@ func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
 }
 
 // newCreation reads the bundle and works out the cgroup.
-func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
+func (r *Runtime) newCreation(o *CreateOptions, wait bool) (_ *creation, err error) {
 	if err := guard.Ensure(); err != nil {
 		return nil, err
 	}
@@ -111,11 +114,17 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
 	if err := needsNamespace(b.Spec); err != nil {
 		return nil, err
 	}
+	ahead := goAhead(b.Spec.Linux)
+	defer func() {
+		if err != nil {
+			ahead.Close()
+		}
+	}()
 	origins, err := presets(b)
 	if err != nil {
 		return nil, err
 	}
-	n := &creation{container: container{r: r}, o: o, wait: wait, bundle: b, master: -1}
+	n := &creation{container: container{r: r}, o: o, wait: wait, bundle: b, ahead: ahead, master: -1}
 	copt := cgroup.Options{ID: o.ID, Systemd: r.SystemdCgroup, Rootless: r.rootless(), Disabled: r.CgroupDisabled, Annotations: b.Spec.Annotations, Origins: origins}
 	if l := b.Spec.Linux; l != nil {
 		copt.Path, copt.Resources, copt.Devices = l.CgroupsPath, l.Resources, l.Devices
@@ -128,6 +137,26 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (*creation, error) {
 		SystemdCgroup: n.cg.NeedsPid(), NoCgroup: n.cg.Driver() == cgroup.DriverNone,
 	}
 	return n, nil
+}
+
+// goAhead begins to make the network namespace, if the bundle asks for a new one that is the runtime's to make.
+func goAhead(l *specs.Linux) *launch.Ahead {
+	if l == nil || os.Geteuid() != 0 {
+		return nil
+	}
+	wanted := false
+	for i := range l.Namespaces {
+		switch l.Namespaces[i].Type {
+		case specs.UserNamespace:
+			return nil
+		case specs.NetworkNamespace:
+			wanted = l.Namespaces[i].Path == ""
+		}
+	}
+	if !wanted {
+		return nil
+	}
+	return launch.GoAhead(unix.CLONE_NEWNET)
 }
 
 // build plans the launch.
@@ -171,6 +200,7 @@ func (n *creation) remember() {
 
 // close gives up what the runtime itself held.
 func (n *creation) close() {
+	n.ahead.Close()
 	if n.process != nil {
 		_ = n.process.Close()
 		unix.Close(n.process.PIDFD)

@@ -151,7 +151,7 @@ func (n *creation) start(upper bool) error {
 		return err
 	}
 	defer n.cg.Close()
-	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: [2]int{n.dir.FD(), guard.Mount()}, Share: n.mayShare()}
+	o := &launch.Options{CgroupFD: join.Cgroup, CgroupTasks: join.Tasks, Listener: -1, Console: -1, Close: [2]int{n.dir.FD(), guard.Mount()}, Share: n.mayShare(), Ahead: n.ahead}
 	if n.wait {
 		if o.Listener, err = listenStart(n.dir.FD()); err != nil {
 			return err

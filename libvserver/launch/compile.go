@@ -49,31 +49,32 @@ type Descriptors struct {
 // compiler holds what steps share while they are compiled.
 type compiler struct {
 	*Program
-	d         *Descriptors
-	home      []byte
-	root      slot // the root filesystem's mount, once MountRoot has run
-	rooted    bool
-	rootDir   slot // the directory of OpenRoot
-	rootOpen  bool
-	umask     slot
-	exe       slot
-	chdirDone slot
-	mask      slot // the shared tmpfs over masked directories
-	maskReady slot
-	masked    bool
-	shared    bool            // the child shares the runtime's memory
-	bounded   bool            // the bounding set is that of the program already
-	signals   bool            // the signal mask is the program's
-	listener  slot            // of a seccomp filter with NOTIFY
-	dirs      map[string]slot // directories of devices, opened once
-	stat      *unix.Stat_t
-	statAt    uintptr
-	howPath   uintptr
-	howFinal  uintptr
-	howDir    uintptr
-	howProc   uintptr // once a file of /proc was written
-	empty     uintptr
-	zero      uintptr
+	d          *Descriptors
+	home       []byte
+	root       slot // the root filesystem's mount, once MountRoot has run
+	rooted     bool
+	rootDir    slot // the directory of OpenRoot
+	rootOpen   bool
+	umask      slot
+	exe        slot
+	chdirDone  slot
+	mask       slot // the shared tmpfs over masked directories
+	maskReady  slot
+	masked     bool
+	shared     bool            // the child shares the runtime's memory
+	loopbackUp *uint32         // 1: lo is up already; nil: it is not
+	bounded    bool            // the bounding set is that of the program already
+	signals    bool            // the signal mask is the program's
+	listener   slot            // of a seccomp filter with NOTIFY
+	dirs       map[string]slot // directories of devices, opened once
+	stat       *unix.Stat_t
+	statAt     uintptr
+	howPath    uintptr
+	howFinal   uintptr
+	howDir     uintptr
+	howProc    uintptr // once a file of /proc was written
+	empty      uintptr
+	zero       uintptr
 }
 
 // homeSize bounds the home directory that the runtime sends for HOME.

@@ -37,6 +37,8 @@ type Options struct {
 	Console int
 	// Share lets the child run in the runtime's memory instead of a copy; see cloneAndExecute for when not to.
 	Share bool
+	// Ahead, if not nil, is in a new network namespace already.
+	Ahead *Ahead
 	// Trace takes the time of every instruction: Program.Times.
 	Trace bool
 	// Close are descriptors that the child closes first thing, -1 for none: the lock on the container, which would
@@ -91,7 +93,12 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	if share && !pl.Clone.Has(unix.CLONE_NEWUSER) {
 		later = unix.CLONE_NEWNET | unix.CLONE_NEWIPC | unix.CLONE_NEWUTS | unix.CLONE_NEWNS
 	}
-	args, unshare := cloneFlags(&pl.Clone, later)
+	made := uintptr(0)
+	ahead := o.Ahead.serves(pl)
+	if ahead {
+		made, p.c.loopbackUp = o.Ahead.flags, &o.Ahead.up
+	}
+	args, unshare := cloneFlags(&pl.Clone, later, made)
 	if o.CgroupFD >= 0 {
 		args.flags |= cloneIntoCgroup
 		args.cgroup = uint64(o.CgroupFD)
@@ -104,6 +111,11 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 			p.c.boundEarly()
 		}
 		p.c.emit(opGate, "", val(gateLoaded), val(looks))
+		if ahead {
+			if err := p.compile(); err != nil {
+				return err
+			}
+		}
 	} else {
 		p.c.emit(opAwait, "", val(0), val(0), val(0), val(0))
 		if err := p.compile(); err != nil {
@@ -127,6 +139,9 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 		}
 	}
 	do := func() error {
+		if ahead && o.Ahead.failed {
+			args.flags |= uint64(made)
+		}
 		pid, errno := cloneAndExecute(p.m, args, share)
 		if errno != 0 {
 			return &CloneError{Clone: pl.Clone, Errno: errno}
@@ -135,9 +150,12 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 		return nil
 	}
 	var err error
-	if !enters(pl) {
+	switch {
+	case ahead:
+		err = o.Ahead.do(do)
+	case !enters(pl):
 		err = do()
-	} else {
+	default:
 		// A thread that has entered namespaces is not given back: it ends with its goroutine.
 		done := make(chan error)
 		go func() {
@@ -155,12 +173,12 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 }
 
 // cloneFlags divides the new namespaces into those that clone3(2) makes and those that the child makes itself: of kinds
-// in later. The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
-func cloneFlags(c *plan.Clone, later uintptr) (args *cloneArgs, unshare uintptr) {
+// in later. Those in made are there. The cgroup namespace is made after the cgroup is joined, the time namespace before the clone.
+func cloneFlags(c *plan.Clone, later, made uintptr) (args *cloneArgs, unshare uintptr) {
 	args = &cloneArgs{flags: unix.CLONE_PIDFD | unix.CLONE_CLEAR_SIGHAND, exitSignal: uint64(unix.SIGCHLD)}
 	for _, n := range c.New {
 		switch {
-		case n.Inside || n.Flag == unix.CLONE_NEWCGROUP || n.Flag == unix.CLONE_NEWTIME:
+		case n.Inside || n.Flag == unix.CLONE_NEWCGROUP || n.Flag == unix.CLONE_NEWTIME || n.Flag&made != 0:
 		case n.Flag&later != 0:
 			unshare |= n.Flag
 		default:
