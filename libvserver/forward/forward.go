@@ -36,6 +36,12 @@ const (
 
 // Start takes the signals over. Until To is called they wait. Signals in except are left alone.
 func Start(except ...unix.Signal) error {
+	// What is waited for needs no handler, and Go's would be run before anything else at the end of the container. Nor may
+	// it be ignored: then the kernel would reap the process (wait(2)).
+	var byDefault action
+	if _, _, e := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGCHLD), uintptr(unsafe.Pointer(&byDefault)), 0, 8, 0, 0); e != 0 {
+		return os.NewSyscallError("rt_sigaction", e)
+	}
 	act := action{handler: handlerPC(), flags: saRestart | saOnStack | saRestorer, restorer: restorerPC(), mask: ^uint64(0)}
 next:
 	for s := unix.Signal(1); s <= lastSignal; s++ {

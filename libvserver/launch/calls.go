@@ -17,6 +17,8 @@ func callName(in *insn) string {
 		return "tell"
 	case opAwait:
 		return "await"
+	case opBound:
+		return "prctl"
 	case opReady:
 		return "ready"
 	}

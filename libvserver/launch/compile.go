@@ -80,13 +80,23 @@ type compiler struct {
 // homeSize bounds the home directory that the runtime sends for HOME.
 const homeSize = 4096
 
-// insns is room for the instructions of most programs: memory that is not used is not touched.
-const insns = 2048
+// room is for the instructions of the first program, which is the only one as a rule: what is not used of it is not
+// touched, and the allocator has no part in it.
+var (
+	room struct {
+		code [2048]insn
+		what [2048]string
+	}
+	roomTaken bool
+)
 
 // newCompiler begins a program with what every child does first. Modes are given exactly, so the umask is cleared; the
 // caller's comes back for the program.
 func newCompiler(steps []plan.Step, d *Descriptors) *compiler {
-	p := &Program{steps: steps, code: make([]insn, 0, insns), what: make([]string, 0, insns)}
+	p := &Program{steps: steps}
+	if !roomTaken {
+		p.code, p.what, roomTaken = room.code[:0], room.what[:0], true
+	}
 	c := &compiler{Program: p, d: d}
 	c.stat, c.statAt = place[unix.Stat_t](p)
 	c.empty = p.cstring("")

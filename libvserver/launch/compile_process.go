@@ -274,16 +274,7 @@ func (c *compiler) exec(s plan.Exec) {
 
 // bounding drops capabilities from the bounding set.
 func (c *compiler) bounding(caps *plan.Capabilities) {
-	var unknown []skipped
-	for n := range 64 {
-		if caps.Bounding&(1<<n) == 0 {
-			i := c.prctl("PR_CAPBSET_DROP", unix.PR_CAPBSET_DROP, uint64(n))
-			unknown = append(unknown, c.skip(i, unix.EINVAL)) // the kernel knows no more
-		}
-	}
-	for _, u := range unknown {
-		c.skipTo(u)
-	}
+	c.emit(opBound, "PR_CAPBSET_DROP", val(^caps.Bounding))
 }
 
 // boundEarly drops them before the child waits for the rest of its program: what is left there concerns programs to come

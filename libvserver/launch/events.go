@@ -227,7 +227,7 @@ func (p *Program) Late() []LateStep {
 			late = true
 			continue
 		}
-		if late && (in.op == opCall || in.op == opFail || in.op == opAwait) {
+		if late && (in.op == opCall || in.op == opBound || in.op == opFail || in.op == opAwait) {
 			e := p.describe(pc, 0)
 			out = append(out, LateStep{Insn: pc, Kind: byte(e.kind), Origin: e.Origin, Step: e.Step, Call: e.Call})
 		}

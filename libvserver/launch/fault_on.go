@@ -44,7 +44,7 @@ func faultAtInsn(p *Program, kind string) {
 	}
 	for ; p.faults < len(p.code); p.faults++ {
 		in := &p.code[p.faults]
-		if in.op != opCall && in.op != opAwait && in.op != opReady {
+		if in.op != opCall && in.op != opBound && in.op != opAwait && in.op != opReady {
 			continue
 		}
 		a, ok := fault.Reach(kind, prefix+strconv.Itoa(p.faults), callName(in)+" "+p.what[p.faults])

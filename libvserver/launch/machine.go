@@ -23,6 +23,7 @@ const (
 	opAwait        // send message kind arg[0] (0: none) with value arg[1], then read the answer into arg[2] (arg[3] bytes)
 	opGate         // wait until gate arg[0] is open, looking arg[1] times before sleeping
 	opItoa         // write slot arg[1] as a decimal number with a NUL at address arg[0]
+	opBound        // drop the capabilities of the mask arg[0] from the bounding set, as far as the kernel knows them
 	opReady        // wait for start's connection on listener arg[0]; from here on it is told of failures
 )
 
@@ -149,6 +150,8 @@ func execute(m *machine) {
 			errno = tell(m, uint32(in.arg[0]), uint32(pc), 0, uint32(value(m, in, 1)))
 		case opAwait:
 			errno = await(m, in, pc)
+		case opBound:
+			errno = bound(value(m, in, 0))
 		case opReady:
 			errno = ready(m, value(m, in, 0))
 		}
@@ -191,6 +194,25 @@ func handled(in *insn, errno syscall.Errno) int {
 		}
 	}
 	return -1
+}
+
+// bound drops capabilities from the bounding set. The kernel says EINVAL from the first on that it does not know.
+//
+//go:nosplit
+//go:norace
+//go:noinline
+func bound(drop uintptr) syscall.Errno {
+	for n := uintptr(0); n < 64; n++ {
+		if drop>>n&1 == 0 {
+			continue
+		}
+		if _, _, e := syscall.RawSyscall6(unix.SYS_PRCTL, unix.PR_CAPBSET_DROP, n, 0, 0, 0, 0); e == syscall.EINVAL {
+			return 0
+		} else if e != 0 {
+			return e
+		}
+	}
+	return 0
 }
 
 // decimal writes a number.
