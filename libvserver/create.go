@@ -107,6 +107,15 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (_ *creation, err err
 	if err := state.CheckID(o.ID); err != nil {
 		return nil, err
 	}
+	var ahead *launch.Ahead
+	if os.Geteuid() == 0 {
+		ahead = launch.NewAhead()
+		defer func() {
+			if err != nil {
+				ahead.Close()
+			}
+		}()
+	}
 	b, err := spec.Load(o.Bundle, o.ConfigFile)
 	if err != nil {
 		return nil, err
@@ -114,12 +123,12 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (_ *creation, err err
 	if err := needsNamespace(b.Spec); err != nil {
 		return nil, err
 	}
-	ahead := goAhead(b.Spec.Linux)
-	defer func() {
-		if err != nil {
-			ahead.Close()
-		}
-	}()
+	if goesAhead(b.Spec.Linux) {
+		ahead.Go(unix.CLONE_NEWNET)
+	} else {
+		ahead.Close()
+		ahead = nil
+	}
 	origins, err := presets(b)
 	if err != nil {
 		return nil, err
@@ -139,24 +148,21 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (_ *creation, err err
 	return n, nil
 }
 
-// goAhead begins to make the network namespace, if the bundle asks for a new one that is the runtime's to make.
-func goAhead(l *specs.Linux) *launch.Ahead {
-	if l == nil || os.Geteuid() != 0 {
-		return nil
-	}
+// goesAhead tells if the bundle asks for a new network namespace that is the runtime's to make.
+func goesAhead(l *specs.Linux) bool {
 	wanted := false
+	if l == nil {
+		return false
+	}
 	for i := range l.Namespaces {
 		switch l.Namespaces[i].Type {
 		case specs.UserNamespace:
-			return nil
+			return false
 		case specs.NetworkNamespace:
 			wanted = l.Namespaces[i].Path == ""
 		}
 	}
-	if !wanted {
-		return nil
-	}
-	return launch.GoAhead(unix.CLONE_NEWNET)
+	return wanted
 }
 
 // build plans the launch.

@@ -11,62 +11,87 @@ import (
 	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
-// Ahead is a thread of the runtime that has gone ahead into a new network namespace, where the container's process will be
+// Ahead is a thread of the runtime that goes ahead into a new network namespace, where the container's process will be
 // cloned. To make one takes the kernel half a millisecond, a tenth of a launch, which goes by beside the planning of the
 // launch and the making of the cgroup if there is a second CPU. It is made, as crun's are, before the container's cgroup
 // is joined: what memory of the kernel's it takes counts as the caller's.
 type Ahead struct {
-	flags  uintptr
+	flags  atomic.Uintptr               // where it is to go
 	up     uint32                       // 1: lo is
 	failed bool                         // the thread is still where it was
 	work   atomic.Pointer[func() error] // what it is to do there
-	word   chan struct{}                // work is set, or there will be none
+	word   chan struct{}                // flags or work is set, or there will be none
 	done   chan error
 }
 
-// GoAhead sends a thread into new namespaces of these kinds (CLONE_NEWNET). It returns nil where that gains nothing: on a
-// single CPU.
-func GoAhead(flags uintptr) *Ahead {
+// nowhere tells the thread to end.
+const nowhere = ^uintptr(0)
+
+// NewAhead starts the thread: on a CPU that has gone to sleep that takes a tenth of a millisecond. It returns nil where a
+// thread gains nothing: on a single CPU.
+func NewAhead() *Ahead {
 	if runtime.GOMAXPROCS(0) < 2 {
 		return nil
 	}
-	a := &Ahead{flags: flags, word: make(chan struct{}, 1), done: make(chan error, 1)}
+	a := &Ahead{word: make(chan struct{}, 2), done: make(chan error, 1)}
 	go a.run()
 	return a
+}
+
+// Go sends it into new namespaces of these kinds (CLONE_NEWNET).
+func (a *Ahead) Go(flags uintptr) {
+	if a != nil {
+		a.flags.Store(flags)
+		a.word <- struct{}{}
+	}
 }
 
 // run never unlocks the thread: it ends with its goroutine, and with it the namespace, if nobody else is in there.
 func (a *Ahead) run() {
 	runtime.LockOSThread()
-	_, _, e := syscall.RawSyscall6(unix.SYS_UNSHARE, a.flags, 0, 0, 0, 0, 0)
+	for n := 0; a.flags.Load() == 0; n++ {
+		if !a.look(n) {
+			return
+		}
+	}
+	flags := a.flags.Load()
+	if flags == nowhere {
+		return
+	}
+	_, _, e := syscall.RawSyscall6(unix.SYS_UNSHARE, flags, 0, 0, 0, 0, 0)
 	if a.failed = e != 0; !a.failed && setLoopbackUp() {
 		a.up = 1
 	}
-	for range looks {
-		if a.work.Load() != nil {
-			break
+	for n := 0; a.work.Load() == nil; n++ {
+		if !a.look(n) {
+			return
 		}
-		syscall.RawSyscall6(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0, 0)
 	}
-	if a.work.Load() == nil {
-		<-a.word
-	}
-	if f := a.work.Load(); f != nil {
-		a.done <- (*f)()
-	}
+	a.done <- (*a.work.Load())()
 }
 
-// do has f done by that thread, there or, if it could not go, where it is. The thread looks out for f for a while before it
-// sleeps; the caller sleeps at once, and leaves its CPU to the process that f clones.
+// look passes the time of the n-th look for something that is not there yet: see pass. It is false if nothing will come.
+func (a *Ahead) look(n int) bool {
+	if n < looks {
+		syscall.RawSyscall6(unix.SYS_SCHED_YIELD, 0, 0, 0, 0, 0, 0)
+		return true
+	}
+	_, ok := <-a.word
+	return ok
+}
+
+// do has f done by that thread, there or, if it could not go, where it is. The caller sleeps meanwhile, and leaves its CPU
+// to the process that f clones.
 func (a *Ahead) do(f func() error) error {
 	a.work.Store(&f)
 	a.word <- struct{}{}
 	return <-a.done
 }
 
-// Close lets the thread go if nothing was done by it.
+// Close lets the thread go if nothing was done by it. It is to be called once.
 func (a *Ahead) Close() {
 	if a != nil && a.work.Load() == nil {
+		a.flags.CompareAndSwap(0, nowhere)
 		close(a.word)
 	}
 }
@@ -74,7 +99,7 @@ func (a *Ahead) Close() {
 // serves tells if the plan's process can be cloned by that thread: its network namespace is a new one of the caller's user
 // namespace.
 func (a *Ahead) serves(pl *plan.Plan) bool {
-	if a == nil || enters(pl) || pl.Clone.Has(unix.CLONE_NEWUSER) || pl.Clone.Joins(unix.CLONE_NEWUSER) {
+	if a == nil || a.flags.Load() == 0 || enters(pl) || pl.Clone.Has(unix.CLONE_NEWUSER) || pl.Clone.Joins(unix.CLONE_NEWUSER) {
 		return false
 	}
 	for _, n := range pl.Clone.New {

@@ -25,11 +25,10 @@ func TestAhead(t *testing.T) {
 	}
 	before := netNamespace(t)
 	for _, late := range []time.Duration{0, 100 * time.Millisecond} {
-		a := GoAhead(unix.CLONE_NEWNET)
-		if a == nil {
-			t.Skip("needs two CPUs: with one, nothing is gained")
-		}
+		a := newAhead(t)
 		time.Sleep(late) // long enough for the thread to sleep
+		a.Go(unix.CLONE_NEWNET)
+		time.Sleep(late)
 		var there string
 		var up bool
 		if err := a.do(func() error {
@@ -55,10 +54,8 @@ func TestAhead(t *testing.T) {
 
 // TestAheadFails: a thread that could not go does the work where it is, and says so.
 func TestAheadFails(t *testing.T) {
-	a := GoAhead(1) // no kind of namespace: EINVAL
-	if a == nil {
-		t.Skip("needs two CPUs: with one, nothing is gained")
-	}
+	a := newAhead(t)
+	a.Go(1) // no kind of namespace: EINVAL
 	var there string
 	if err := a.do(func() error { there = netNamespace(t); return unix.EPERM }); err != unix.EPERM {
 		t.Errorf("error %v", err)
@@ -71,12 +68,13 @@ func TestAheadFails(t *testing.T) {
 // TestAheadForNothing: a launch that fails before the clone lets the thread and its namespace go.
 func TestAheadForNothing(t *testing.T) {
 	var none *Ahead
+	none.Go(unix.CLONE_NEWNET)
 	none.Close()
 	before := threads(t)
-	for range 10 {
-		a := GoAhead(unix.CLONE_NEWNET)
-		if a == nil {
-			t.Skip("needs two CPUs: with one, nothing is gained")
+	for i := range 20 {
+		a := newAhead(t)
+		if i%2 == 0 {
+			a.Go(unix.CLONE_NEWNET)
 		}
 		a.Close()
 	}
@@ -87,6 +85,14 @@ func TestAheadForNothing(t *testing.T) {
 		}
 		time.Sleep(10 * time.Millisecond)
 	}
+}
+
+func newAhead(t *testing.T) *Ahead {
+	a := NewAhead()
+	if a == nil {
+		t.Skip("needs two CPUs: with one, nothing is gained")
+	}
+	return a
 }
 
 func threads(t *testing.T) int {

@@ -96,7 +96,7 @@ func (p *Process) begin(pl *plan.Plan, d *Descriptors, o *Options) error {
 	made := uintptr(0)
 	ahead := o.Ahead.serves(pl)
 	if ahead {
-		made, p.c.loopbackUp = o.Ahead.flags, &o.Ahead.up
+		made, p.c.loopbackUp = o.Ahead.flags.Load(), &o.Ahead.up
 	}
 	args, unshare := cloneFlags(&pl.Clone, later, made)
 	if o.CgroupFD >= 0 {
