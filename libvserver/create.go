@@ -71,8 +71,13 @@ type creation struct {
 
 // prepare checks everything that can be checked before anything is made.
 func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
-	n, err := r.newCreation(o, wait)
+	var ahead *launch.Ahead
+	if os.Geteuid() == 0 {
+		ahead = launch.NewAhead()
+	}
+	n, err := r.newCreation(o, wait, ahead)
 	if err != nil {
+		ahead.Close()
 		return nil, err
 	}
 	// Nobody can see a container between create and start where both are one, unless a hook looks.
@@ -99,22 +104,13 @@ func (r *Runtime) prepare(o *CreateOptions, wait bool) (*creation, error) {
 	return n, nil
 }
 
-// newCreation reads the bundle and works out the cgroup.
-func (r *Runtime) newCreation(o *CreateOptions, wait bool) (_ *creation, err error) {
+// newCreation reads the bundle and works out the cgroup. ahead, if not nil, is sent into the network namespace.
+func (r *Runtime) newCreation(o *CreateOptions, wait bool, ahead *launch.Ahead) (*creation, error) {
 	if err := guard.Ensure(); err != nil {
 		return nil, err
 	}
 	if err := state.CheckID(o.ID); err != nil {
 		return nil, err
-	}
-	var ahead *launch.Ahead
-	if os.Geteuid() == 0 {
-		ahead = launch.NewAhead()
-		defer func() {
-			if err != nil {
-				ahead.Close()
-			}
-		}()
 	}
 	b, err := spec.Load(o.Bundle, o.ConfigFile)
 	if err != nil {
@@ -127,7 +123,6 @@ func (r *Runtime) newCreation(o *CreateOptions, wait bool) (_ *creation, err err
 		ahead.Go(unix.CLONE_NEWNET)
 	} else {
 		ahead.Close()
-		ahead = nil
 	}
 	origins, err := presets(b)
 	if err != nil {

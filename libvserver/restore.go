@@ -45,7 +45,7 @@ func (r *Runtime) Restore(o *RestoreOptions) (status int, err error) {
 	if err := o.CriuOptions.check(); err != nil {
 		return 1, err
 	}
-	n, err := r.newCreation(&o.CreateOptions, false)
+	n, err := r.newCreation(&o.CreateOptions, false, nil)
 	if err != nil {
 		return 1, err
 	}

@@ -20,6 +20,7 @@ type Ahead struct {
 	up     uint32                       // 1: lo is
 	failed bool                         // the thread is still where it was
 	work   atomic.Pointer[func() error] // what it is to do there
+	closed bool
 	word   chan struct{}                // flags or work is set, or there will be none
 	done   chan error
 }
@@ -88,9 +89,10 @@ func (a *Ahead) do(f func() error) error {
 	return <-a.done
 }
 
-// Close lets the thread go if nothing was done by it. It is to be called once.
+// Close lets the thread go if nothing was done by it. After that Go is not to be called.
 func (a *Ahead) Close() {
-	if a != nil && a.work.Load() == nil {
+	if a != nil && a.work.Load() == nil && !a.closed {
+		a.closed = true
 		a.flags.CompareAndSwap(0, nowhere)
 		close(a.word)
 	}
@@ -99,7 +101,7 @@ func (a *Ahead) Close() {
 // serves tells if the plan's process can be cloned by that thread: its network namespace is a new one of the caller's user
 // namespace.
 func (a *Ahead) serves(pl *plan.Plan) bool {
-	if a == nil || a.flags.Load() == 0 || enters(pl) || pl.Clone.Has(unix.CLONE_NEWUSER) || pl.Clone.Joins(unix.CLONE_NEWUSER) {
+	if a == nil || a.closed || a.flags.Load() == 0 || enters(pl) || pl.Clone.Has(unix.CLONE_NEWUSER) || pl.Clone.Joins(unix.CLONE_NEWUSER) {
 		return false
 	}
 	for _, n := range pl.Clone.New {
