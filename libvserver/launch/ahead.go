@@ -21,7 +21,7 @@ type Ahead struct {
 	failed bool                         // the thread is still where it was
 	work   atomic.Pointer[func() error] // what it is to do there
 	closed bool
-	word   chan struct{}                // flags or work is set, or there will be none
+	word   chan struct{} // flags or work is set, or there will be none
 	done   chan error
 }
 
