@@ -82,11 +82,13 @@ lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
 	go run $(STATICCHECK) -tags $(TAGS) ./...
 	cd tests/conformance && go vet ./... && go run $(STATICCHECK) ./...
 
-bench: vsrun ## compare with runc, crun and unshare, side by side (ARGS='-n 50 NAME=PATH')
+bench: vsrun ## compare with runc, crun and unshare, and unify with hardlink, jdupes and rdfind, side by side (ARGS='-n 50 NAME=PATH')
 	@contrib/need busybox unshare gcc libc
 	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
 	@go run ./tests/bench $(ARGS)
 	@go run ./tests/bench/net
+	@contrib/need hardlink jdupes rdfind mmdebstrap || echo 'bench: going on without what is missing' >&2
+	@go run ./tests/bench/unify -small -n 3
 
 bench-unify: vsrun ## compare vsrun unify with hardlink, jdupes and rdfind: 12 GB, minutes (ARGS='-n 3 -base DIR')
 	@contrib/need hardlink jdupes rdfind mmdebstrap || echo 'bench-unify: going on without what is missing' >&2

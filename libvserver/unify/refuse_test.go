@@ -81,6 +81,20 @@ func TestRefuse(t *testing.T) {
 			t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
 			return &Options{Trees: []string{root}}
 		}, "is the upper layer of the overlay"},
+		"a lower layer": {func(t *testing.T, dir, root string) *Options {
+			overlayOf(t, dir, root)
+			return &Options{Trees: []string{root}}
+		}, "is a lower layer of the overlay"},
+		"a lower layer inside": {func(t *testing.T, dir, root string) *Options {
+			overlayOf(t, dir, root+"/usr")
+			return &Options{Trees: []string{root}}
+		}, "is a lower layer of the overlay"},
+		"in an upper layer": {func(t *testing.T, dir, root string) *Options {
+			at := t.TempDir()
+			must(t, unix.Mount("overlay", at, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", t.TempDir(), dir, t.TempDir())))
+			t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+			return &Options{Trees: []string{root}}
+		}, "is the upper layer of the overlay"},
 		"whiteout": {func(t *testing.T, _, root string) *Options {
 			must(t, unix.Mknod(root+"/srv/gone", unix.S_IFCHR, 0))
 			return &Options{Trees: []string{root}}
@@ -218,6 +232,34 @@ func TestWriter(t *testing.T) {
 			}
 		})
 	}
+}
+
+// overlayOf mounts an overlay over a directory for the time of a test.
+func overlayOf(t *testing.T, dir, lower string) {
+	t.Helper()
+	for _, d := range []string{"ov-upper", "ov-work", "ov-merged"} {
+		must(t, os.Mkdir(filepath.Join(dir, d), 0o755))
+	}
+	at := filepath.Join(dir, "ov-merged")
+	must(t, unix.Mount("overlay", at, "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s/ov-upper,workdir=%s/ov-work", lower, dir, dir)))
+	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+}
+
+// An overlay of a directory somewhere above a tree, as of the host's root, is no reason to refuse it, and shows it as it was or is.
+func TestBelowLowerLayer(t *testing.T) {
+	dir := needPlace(t)
+	mountTreeOrSkip(t, dir)
+	trees, root := filepath.Join(dir, "trees"), filepath.Join(dir, "trees/a")
+	must(t, os.MkdirAll(root, 0o755))
+	was := plainTree(t, root)
+	overlayOf(t, dir, trees)
+	_, err := Unify(&Options{Trees: []string{root}, Store: filepath.Join(dir, "store"), Layout: tree.LayoutObjects, Least: 1, Seal: SealNone})
+	must(t, err)
+	_, err = os.Stat(filepath.Join(dir, "ov-merged/a"))
+	must(t, err)
+	_, err = Ununify(&UnunifyOptions{Trees: []string{root}})
+	must(t, err)
+	same(t, root, was)
 }
 
 // A tree in which something changes all the time, until it stops: nothing that was written is lost.

@@ -233,6 +233,9 @@ func unified(t testing.TB, path string) *tree.Tree {
 // mountTreeOrSkip skips where overlays with data-only layers can't be had.
 func mountTreeOrSkip(t testing.TB, dir string) {
 	t.Helper()
+	if err := host.TryOverlay(dir); err != nil {
+		t.Skip("needs a filesystem that overlayfs takes layers from: ", err)
+	}
 	if err := host.TryOverlayDataOnly(dir); err != nil {
 		t.Skip("needs overlayfs with data-only layers (Linux 6.5): ", err)
 	}

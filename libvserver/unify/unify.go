@@ -171,7 +171,8 @@ func order(targets []*target, t *TreeResult) int {
 }
 
 // LayoutFor says which layout to use: that of the first tree, if it is unified already; else objects where overlayfs
-// has data-only lower layers on that filesystem (Linux 6.5), else links.
+// has data-only lower layers on that filesystem (Linux 6.5), else links. Where it takes no layers at all, such as from ext4 with
+// the feature casefold, that is an error.
 func LayoutFor(trees []string, store string) (tree.Layout, error) {
 	for _, path := range trees {
 		if t, err := tree.Read(path); err == nil && t != nil {
@@ -191,10 +192,13 @@ func LayoutFor(trees []string, store string) (tree.Layout, error) {
 		}
 		store = filepath.Dir(store)
 	}
-	if host.TryOverlayDataOnly(store) != nil {
-		return tree.LayoutLinks, nil
+	if host.TryOverlayDataOnly(store) == nil {
+		return tree.LayoutObjects, nil
 	}
-	return tree.LayoutObjects, nil
+	if err := host.TryOverlay(store); err != nil {
+		return 0, fmt.Errorf("no container could run on a unified tree there: overlayfs takes no layers from that filesystem (--layout links makes one all the same): %w", err)
+	}
+	return tree.LayoutLinks, nil
 }
 
 // openStore opens the store, or makes it. A dry run makes none: it uses one that is gone when it ends.

@@ -14,6 +14,7 @@ import (
 // mountTree mounts a unified tree as vsrun does, and returns where.
 func mountTree(t *testing.T, path string) string {
 	t.Helper()
+	mountTreeOrSkip(t, filepath.Dir(path))
 	tr := unified(t, path)
 	at, upper, work := t.TempDir(), t.TempDir(), t.TempDir()
 	lower := tr.Lower(path)
@@ -25,7 +26,7 @@ func mountTree(t *testing.T, path string) string {
 		options += ",verity=" + v
 	}
 	if err := unix.Mount("overlay", at, "overlay", 0, "lowerdir="+lower+","+options); err != nil {
-		t.Skip("needs overlayfs with data-only layers (Linux 6.5): ", err)
+		t.Fatalf("mount the overlay of %s (lowerdir=%s,%s): %v", path, lower, options, err)
 	}
 	t.Cleanup(func() { must(t, unix.Unmount(at, 0)) })
 	return at

@@ -2,6 +2,7 @@ package integration
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"math/rand"
 	"os"
@@ -19,8 +20,13 @@ import (
 // unified makes the bundle's root filesystem a unified tree, and returns the store.
 func (p *place) unified(trees ...string) (store string) {
 	p.t.Helper()
+	return p.unifiedAs("auto", trees...)
+}
+
+func (p *place) unifiedAs(layout string, trees ...string) (store string) {
+	p.t.Helper()
 	store = filepath.Join(p.dir, "store")
-	args := append([]string{"unify", "--store", store}, trees...)
+	args := append([]string{"unify", "--store", store, "--layout", layout, "--no-default-excludes"}, trees...)
 	if len(trees) == 0 {
 		args = append(args, filepath.Join(p.bundle(), "rootfs"))
 	}
@@ -40,18 +46,27 @@ func uppers(store string) []string {
 }
 
 // The runtime is killed at random moments while it makes and removes containers on a unified tree: delete --force leaves
-// nothing of their own layers, and the tree is as it was.
+// nothing of their own layers, and the tree is as it was. VSRUN_TEST_KILLS is how often each verb is killed.
 func TestUnifiedKilled(t *testing.T) {
 	needRuntime(t, "runc", "crun")
-	p := newPlace(t, "args:/bin/probe trap", "root.readonly=false")
-	rootfs := filepath.Join(p.bundle(), "rootfs")
-	before := snapshot(t, rootfs)
-	store := p.unified()
-	p.killedAtAnyMoment(harness.EnvInt("VSRUN_TEST_KILLS", 60), func() []string { return uppers(store) })
-	p.must("store", "--store", store, "verify")
-	p.must("ununify", rootfs)
-	if after := snapshot(t, rootfs); after != before {
-		t.Errorf("the tree has changed:\n%s\nwas\n%s", after, before)
+	for _, layout := range []string{"objects", "links"} {
+		t.Run(layout, func(t *testing.T) {
+			// It writes, so that there is something to be removed.
+			p := newPlace(t, "sh:echo new > /etc/new; rm /etc/group; echo more >> /etc/passwd; mkdir /srv; exec /bin/probe trap", "root.readonly=false")
+			rootfs := filepath.Join(p.bundle(), "rootfs")
+			before := snapshot(t, rootfs)
+			store := p.unifiedAs(layout)
+			p.killedAtAnyMoment([]string{"create", "delete"}, harness.EnvInt("VSRUN_TEST_KILLS", 15), func() []string { return uppers(store) })
+			p.must("store", "--store", store, "verify")
+			p.must("ununify", rootfs)
+			if after := snapshot(t, rootfs); after != before {
+				t.Errorf("the tree has changed:\n%s\nwas\n%s", after, before)
+			}
+			p.must("store", "--store", store, "gc")
+			if left := uppers(store); len(left) > 0 {
+				t.Errorf("left behind: %q", left)
+			}
+		})
 	}
 }
 
@@ -290,33 +305,36 @@ func TestDiskLimits(t *testing.T) {
 	needRuntime(t, "runc", "crun")
 	for fs, mkfs := range map[string][]string{"ext4": {"mkfs.ext4", "-q", "-O", "quota,project"}, "xfs": {"mkfs.xfs", "-q"}} {
 		t.Run(fs, func(t *testing.T) {
-			dir := t.TempDir()
-			img, at := filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
-			f, err := os.Create(img)
-			if err == nil {
-				err = f.Truncate(512 << 20)
-				f.Close()
-			}
-			if err == nil {
-				err = os.Mkdir(at, 0o755)
-			}
-			if err != nil {
-				t.Fatal(err)
-			}
-			if out, err := exec.Command(mkfs[0], append(mkfs[1:], img)...).CombinedOutput(); err != nil {
-				t.Skipf("needs %s: %v %s", mkfs[0], err, out)
-			}
-			if out, err := exec.Command("mount", "-o", "loop,prjquota", img, at).CombinedOutput(); err != nil {
-				t.Skipf("needs a kernel with project quotas: %s", out)
-			}
-			defer func() {
-				if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
-					t.Errorf("umount: %s", out)
-				}
-			}()
+			_, at := loop(t, mkfs, "prjquota", "project quotas")
 			diskLimits(t, at)
 		})
 	}
+}
+
+// loop makes a filesystem in a file and mounts it for the time of a test. needs is what the kernel may lack.
+func loop(t *testing.T, mkfs []string, option, needs string) (image, at string) {
+	t.Helper()
+	dir := t.TempDir()
+	image, at = filepath.Join(dir, "image"), filepath.Join(dir, "mnt")
+	f, err := os.Create(image)
+	if err == nil {
+		err = errors.Join(f.Truncate(512<<20), f.Close(), os.Mkdir(at, 0o755))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command(mkfs[0], append(mkfs[1:], image)...).CombinedOutput(); err != nil {
+		t.Skipf("needs %s: %v %s", mkfs[0], err, out)
+	}
+	if out, err := exec.Command("mount", "-o", "loop,"+option, image, at).CombinedOutput(); err != nil {
+		t.Skipf("needs a kernel with %s: %s", needs, out)
+	}
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", at).CombinedOutput(); err != nil {
+			t.Errorf("umount: %s", out)
+		}
+	})
+	return image, at
 }
 
 func diskLimits(t *testing.T, where string) {

@@ -2,9 +2,10 @@
 // fresh copy of the same four guests, on the disk and in the page cache; the tools take turns, round after round, and the
 // table shows medians and how many times hardlink's figure each is.
 //
-//	unify [-n ROUNDS] [-base DIR] [-dir DIR] [-tools NAMES]
+//	unify [-n ROUNDS] [-small] [-base DIR] [-dir DIR] [-tools NAMES] [-prefix COMMAND]
 //
-// The guests are copies of one Debian root filesystem of about 1.1 GB (made with mmdebstrap once, or -base). Guests two to
+// The guests are copies of one Debian root filesystem of about 1.1 GB (made with mmdebstrap once, or -base); with -small, of one
+// of 0.2 GB. Guests two to
 // four have 1 % of the files in usr/share changed in content, 2 % of the shared libraries with mode 600; every guest has a
 // machine-id, a host name and 20 MB of random data of its own.
 package main
@@ -36,12 +37,22 @@ func main() {
 	rounds := flag.Int("n", 1, "rounds")
 	base := flag.String("base", "", "root filesystem to make the guests of (default: a Debian one, made once)")
 	dir := flag.String("dir", "", "where to work, 12 GB (default: the cache directory)")
+	small := flag.Bool("small", false, "guests of 0.2 GB instead of 1.1 GB: a minimal Debian")
+	prefix := flag.String("prefix", "", "a command that runs each first run of a tool, say one that keeps the machine quiet")
 	tools := flag.String("tools", "hardlink,jdupes,rdfind,objects,links", "what to compare")
 	flag.Parse()
-	if err := run(*rounds, *base, *dir, strings.Split(*tools, ",")); err != nil {
+	b := &bench{rounds: *rounds, base: *base, dir: *dir, small: *small, prefix: strings.Fields(*prefix)}
+	if err := b.run(strings.Split(*tools, ",")); err != nil {
 		fmt.Fprintln(os.Stderr, "bench unify:", err)
 		os.Exit(1)
 	}
+}
+
+type bench struct {
+	rounds    int
+	base, dir string
+	small     bool
+	prefix    []string
 }
 
 // figure is one run of one tool.
@@ -91,7 +102,7 @@ func rows(vsrun string, names []string) []*row {
 
 func guest(work string, i int) string { return filepath.Join(work, fmt.Sprint("guest", i+1)) }
 
-func run(rounds int, base, dir string, names []string) error {
+func (b *bench) run(names []string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root")
 	}
@@ -99,64 +110,94 @@ func run(rounds int, base, dir string, names []string) error {
 	if err != nil {
 		return err
 	}
-	if dir == "" {
+	if b.dir == "" {
 		cache, err := os.UserCacheDir()
 		if err != nil {
 			return err
 		}
-		dir = filepath.Join(cache, "vsrun", "bench-unify")
+		b.dir = filepath.Join(cache, "vsrun", "bench-unify")
 	}
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := os.MkdirAll(b.dir, 0o700); err != nil {
 		return err
 	}
-	if base == "" {
-		base = filepath.Join(dir, "base")
-		if err := debian(base); err != nil {
+	if b.base == "" {
+		if err := b.debian(); err != nil {
 			return err
 		}
 	}
-	templates, work := filepath.Join(dir, "guests"), filepath.Join(dir, "work")
-	if err := makeGuests(base, templates); err != nil {
+	templates, work := filepath.Join(b.dir, "guests"), filepath.Join(b.dir, "work")
+	defer os.RemoveAll(work)
+	defer os.RemoveAll(templates)
+	if err := makeGuests(b.base, templates); err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
 	all := rows(filepath.Join(root, "vsrun"), names)
-	again := &row{name: "objects, again", compares: "nothing changed"}
-	more := &row{name: "objects, one more", compares: "a copy of the first guest"}
+	var more []*row // what only some tools do, after their first run
+	later := func(name, compares string) *row {
+		for _, r := range more {
+			if r.name == name {
+				return r
+			}
+		}
+		r := &row{name: name, compares: compares}
+		more = append(more, r)
+		return r
+	}
 	var before int64
-	for range rounds {
+	for range b.rounds {
 		for _, r := range all {
 			if before, err = fresh(templates, work); err != nil {
 				return err
 			}
-			if err := r.measure(r.command(work), work); err != nil {
+			line := r.command(work)
+			if err := r.measure(append(b.prefix[:len(b.prefix):len(b.prefix)], line...), work); err != nil {
 				return err
 			}
-			if r.name != "objects" {
+			if r.name != "hardlink" && r.name != "objects" {
 				continue
 			}
-			if err := again.measure(r.command(work), work); err != nil {
+			if err := later(r.name+", again", "nothing changed").measure(line, work); err != nil {
 				return err
 			}
 			extra := filepath.Join(work, "one-more")
 			if err := copyTree(guest(templates, 0), extra); err != nil {
 				return err
 			}
-			line := r.command(work)
-			if err := more.measure(append(line[:len(line)-guests:len(line)-guests], extra), work); err != nil {
+			syscall.Sync()
+			if err := read(extra); err != nil {
+				return err
+			}
+			if r.name == "objects" { // of the others it is told nothing
+				line = append(line[:len(line)-guests:len(line)-guests], extra)
+			}
+			if err := later(r.name+", one more", "a plain copy of the first guest").measure(line, work); err != nil {
+				return err
+			}
+			if r.name != "objects" {
+				continue
+			}
+			clone := filepath.Join(work, "clone")
+			if err := copyTree(guest(work, 0), clone); err != nil {
+				return err
+			}
+			if err := later("objects, a clone", "cp -a of a unified guest").measure(append(line[:len(line)-1:len(line)-1], clone), work); err != nil {
 				return err
 			}
 		}
 	}
-	if len(again.figures) > 0 {
-		all = append(all, again, more)
-	}
-	show(all, before)
+	show(append(all, more...), before)
 	return nil
 }
 
 // debian makes the base, unless it is there.
-func debian(base string) error {
+func (b *bench) debian() error {
+	variant, include := "important", packages
+	b.base = filepath.Join(b.dir, "base")
+	if b.small {
+		variant, include = "minbase", "perl"
+		b.base += "-small"
+	}
+	base := b.base
 	if _, err := os.Stat(filepath.Join(base, "etc/debian_version")); err == nil {
 		return nil
 	}
@@ -165,7 +206,8 @@ func debian(base string) error {
 	if err := os.RemoveAll(temp); err != nil {
 		return err
 	}
-	out, err := exec.Command("mmdebstrap", "--variant=important", "--include="+packages, "stable", temp).CombinedOutput()
+	args := append([]string{"--quiet", "--mode=root", "--variant=" + variant, "--include=" + include}, hostApt()...)
+	out, err := exec.Command("mmdebstrap", append(args, "stable", temp, mirror())...).CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mmdebstrap: %w: %s", err, out)
 	}
@@ -181,6 +223,29 @@ func debian(base string) error {
 		}
 	}
 	return os.Rename(temp, base)
+}
+
+// mirror is the Debian mirror of the host's own apt, else the usual one.
+func mirror() string {
+	out, _ := exec.Command("apt-get", "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages").Output()
+	for line := range strings.Lines(string(out)) {
+		if uri, ok := strings.CutPrefix(strings.TrimSpace(line), "Debian|Debian|"); ok {
+			return uri
+		}
+	}
+	return "http://deb.debian.org/debian"
+}
+
+// hostApt tells mmdebstrap how the host's apt reaches its mirror.
+func hostApt() (options []string) {
+	out, _ := exec.Command("apt-config", "dump").Output()
+	for line := range strings.Lines(string(out)) {
+		l := strings.ToLower(line)
+		if (strings.HasPrefix(l, "acquire::http") || strings.HasPrefix(l, "acquire::check-valid-until")) && !strings.Contains(line, `""`) {
+			options = append(options, "--aptopt="+strings.TrimSuffix(strings.TrimSpace(line), ";"))
+		}
+	}
+	return options
 }
 
 func copyTree(from, to string) error {
@@ -257,11 +322,18 @@ func fresh(templates, work string) (int64, error) {
 		return 0, err
 	}
 	syscall.Sync()
-	// Into the page cache.
-	if out, err := exec.Command("sh", "-c", `find "$1" -type f -exec cat {} + >/dev/null`, "sh", work).CombinedOutput(); err != nil {
-		return 0, fmt.Errorf("read %s: %w: %s", work, err, out)
+	if err := read(work); err != nil {
+		return 0, err
 	}
 	return diskUse(work)
+}
+
+// read brings a directory into the page cache.
+func read(dir string) error {
+	if out, err := exec.Command("sh", "-c", `find "$1" -type f -exec cat {} + >/dev/null`, "sh", dir).CombinedOutput(); err != nil {
+		return fmt.Errorf("read %s: %w: %s", dir, err, out)
+	}
+	return nil
 }
 
 func (r *row) measure(command []string, work string) error {
@@ -314,7 +386,7 @@ func show(all []*row, before int64) {
 		return median(r.figures, func(f *figure) float64 { return (f.user + f.sys).Seconds() })
 	}
 	load, _ := os.ReadFile("/proc/loadavg")
-	fmt.Printf("%d guests, %d MB on disk; load %.4s at the end\n", guests, before/1e6, load)
+	fmt.Printf("sharing of equal files: %d guests, %d MB on disk; load %.4s at the end\n", guests, before/1e6, load)
 	fmt.Printf("%-18s %-40s %9s %8s %8s %8s %6s %6s\n", "TOOL", "COMPARES", "RESULT MB", "WALL s", "USER s", "SYS s", "WALL x", "CPU x")
 	for _, r := range all {
 		fmt.Printf("%-18s %-40s %9d %8.2f %8.2f %8.2f %6.2f %6.2f\n", r.name, r.compares, median(r.figures, func(f *figure) int64 { return f.disk })/1e6,
