@@ -50,7 +50,10 @@ cat >"$dir/cni/10-bridge.conflist" <<CONF
 {"cniVersion":"0.4.0","name":"vsrun-engines","plugins":[{"type":"bridge","bridge":"vsrunengines0","isGateway":true,
 "ipam":{"type":"host-local","dataDir":"$dir/ipam","ranges":[[{"subnet":"10.99.97.0/24"}]]}}]}
 CONF
-containerd -c "$dir/config.toml" >"$dir/log" 2>&1 &
+# With --uidmap ctr forgets --runc-binary: then the shim calls what is named runc.
+mkdir "$dir/named"
+ln -s "$RUNTIME" "$dir/named/runc"
+PATH=$dir/named:$PATH containerd -c "$dir/config.toml" >"$dir/log" 2>&1 &
 echo $! >"$dir/pid"
 await ctr -a "$dir/sock" version || { bad daemon "$(tail -3 "$dir/log")"; result; exit; }
 mkdir "$dir/vol/sub" && mount -t tmpfs -o mode=777 vsrun-test "$dir/vol/sub"
