@@ -24,8 +24,8 @@ type suite struct {
 var suites = []suite{
 	{name: "systemd", command: engines("systemd"), limit: 12 * time.Minute, quick: true},
 	{name: "podman", command: engines("podman"), limit: 20 * time.Minute, quick: true},
-	{name: "docker", command: engines("docker"), limit: 20 * time.Minute},
-	{name: "containerd", command: engines("containerd"), limit: 20 * time.Minute, cri: true},
+	{name: "containerd", command: engines("containerd"), limit: 20 * time.Minute, quick: true, cri: true},
+	{name: "docker", command: engines("docker"), limit: 20 * time.Minute, quick: true},
 	{name: "contrib", command: "tests/vm/suite/contrib", limit: 25 * time.Minute, cri: true},
 	{name: "boot", command: "tests/vm/suite/boot", limit: 15 * time.Minute, reboots: true},
 	{name: "cgroup", command: "modprobe brd; modprobe rdma_rxe; tests/vm/suite/gotest libvserver/cgroup", limit: 10 * time.Minute},
