@@ -32,15 +32,15 @@ check 'run on the bridge' 0 'inet 172\.' docker run --rm $i ip -o addr show eth0
 check 'AppArmor profile' 0 '^docker-default \(enforce\)' run $i cat /proc/self/attr/current
 check 'seccomp' 0 'Seccomp:.2' run $i grep Seccomp: /proc/self/status
 check 'init' 0 'init' run --init $i sh -c 'cat /proc/1/cmdline'
-check 'detached' 0 '' docker run -d --name l --network none -m 64m --cpus 0.5 --pids-limit 17 --cpuset-cpus 0 --device /dev/full:/dev/f $i sleep 100000
-scope=docker-$(docker inspect l -f '{{.Id}}').scope
+check 'detached' 0 '' docker run -d --name c1 --network none -m 64m --cpus 0.5 --pids-limit 17 --cpuset-cpus 0 --device /dev/full:/dev/f $i sleep 100000
+scope=docker-$(docker inspect c1 -f '{{.Id}}').scope
 check 'scope' 0 'Active: active \(running\)' systemctl status --no-pager "$scope"
 check 'scope: limits' 0 '^AllowedCPUs=0 CPUQuotaPerSecUSec=500ms MemoryMax=67108864 TasksMax=17 $' sh -c "systemctl show '$scope' -p MemoryMax -p CPUQuotaPerSecUSec -p TasksMax -p AllowedCPUs | sort | tr '\\n' ' '"
-check 'update' 0 '^104857600 104857600$' sh -c "docker update -m 100m --memory-swap 200m l >/dev/null; echo \$(docker exec l cat /sys/fs/cgroup/memory.max) \$(systemctl show '$scope' -p MemoryMax --value)"
-check 'device after daemon-reload' 0 '^allowed refused$' sh -c "systemctl daemon-reload; echo \$(docker exec l sh -c '(head -c 0 /dev/f) && echo allowed; mknod /tmp/m c 1 1; head -c 1 /tmp/m >/dev/null 2>&1 && echo open || echo refused')"
-check 'live restore' 0 '^running hello$' sh -c "systemctl restart docker.service; echo \$(docker inspect l -f '{{.State.Status}}') \$(docker exec l echo hello)"
-check 'stop' 0 'l' docker stop -t 0 l
-check 'rm' 0 'l' docker rm l
+check 'update' 0 '^104857600 104857600$' sh -c "docker update -m 100m --memory-swap 200m c1 >/dev/null; echo \$(docker exec c1 cat /sys/fs/cgroup/memory.max) \$(systemctl show '$scope' -p MemoryMax --value)"
+check 'device after daemon-reload' 0 '^allowed refused$' sh -c "systemctl daemon-reload; echo \$(docker exec c1 sh -c '(head -c 0 /dev/f) && echo allowed; mknod /tmp/m c 1 1; head -c 1 /tmp/m >/dev/null 2>&1 && echo open || echo refused')"
+check 'live restore' 0 '^running hello$' sh -c "systemctl restart docker.service; echo \$(docker inspect c1 -f '{{.State.Status}}') \$(docker exec c1 echo hello)"
+check 'stop' 0 'c1' docker stop -t 0 c1
+check 'rm' 0 'c1' docker rm c1
 many "${AT_ONCE:-100}" docker
 compare_census
 result
