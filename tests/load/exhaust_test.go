@@ -286,10 +286,18 @@ func TestRuntimeShort(t *testing.T) {
 // pidsCgroup is a cgroup for the caller that takes n processes and threads.
 func pidsCgroup(t *testing.T, n int) string {
 	t.Helper()
-	if !harness.Controllers("v1")["pids"] {
-		t.Skip("needs the pids controller of cgroup version 1, which any process may be put under")
+	root := "/sys/fs/cgroup/pids/"
+	switch {
+	case harness.Controllers("v1")["pids"]:
+	case harness.Controllers("v2")["pids"]:
+		root = "/sys/fs/cgroup/"
+		if err := os.WriteFile(root+"cgroup.subtree_control", []byte("+pids"), 0); err != nil {
+			t.Fatal(err)
+		}
+	default:
+		t.Skip("needs the pids controller")
 	}
-	dir := "/sys/fs/cgroup/pids/" + strings.Replace(tag, "vsrun", "caller", 1) + "-" + strconv.Itoa(n)
+	dir := root + strings.Replace(tag, "vsrun", "caller", 1) + "-" + strconv.Itoa(n)
 	if err := os.Mkdir(dir, 0o755); err != nil && !os.IsExist(err) {
 		t.Fatal(err)
 	}
@@ -428,6 +436,43 @@ func TestClockJumps(t *testing.T) {
 		}
 		p.must("delete", "--force", id)
 		p.clean(when)
+	}
+}
+
+// The clock of the whole machine is set, while containers run.
+func TestClockSet(t *testing.T) {
+	if os.Getenv("VSRUN_TEST_CLOCK") == "" {
+		t.Skip("sets the machine's clock: VSRUN_TEST_CLOCK=1, in a test machine")
+	}
+	p := newPlace(t)
+	p.warm()
+	begin, real := time.Now(), time.Now().Unix()
+	set := func(sec int64) {
+		t.Helper()
+		if err := unix.Settimeofday(&unix.Timeval{Sec: sec}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	defer func() { set(real + int64(time.Since(begin).Seconds())) }()
+	const year = 365 * 86400
+	for _, jump := range []int64{-20 * year, 20 * year, -real + 86400, 60 * year} { // the last but one is the second day of 1970
+		id := tag + ".clock"
+		p.must("run", "-d", "-b", p.bundle(), id)
+		p.must("create", "-b", p.bundle(), id+"2")
+		set(real + jump)
+		where := time.Unix(real+jump, 0).UTC().String()
+		p.must("start", id+"2")
+		for _, args := range [][]string{{"state", id}, {"list"}, {"stat"}, {"ps", "--all"}, {"exec", id, "/bin/true"}, {"events", "--stats", id}, {"pause", id}, {"resume", id},
+			{"kill", id, "KILL"}} {
+			p.must(args...)
+		}
+		p.must("run", "-d", "-b", p.bundle(), id+"3")
+		set(real)
+		for _, n := range []string{"", "2", "3"} {
+			p.must("state", id+n)
+			p.must("delete", "--force", id+n)
+		}
+		p.clean(where)
 	}
 }
 

@@ -6,6 +6,7 @@
 //
 //	VSRUN_LOAD_TIME=D     how long the model is put to the test; 8s unless said
 //	VSRUN_LOAD_CYCLES=N   how many containers are made and deleted; 200 unless said
+//	VSRUN_TEST_CLOCK=1    the clock of the machine may be set
 //	VSRUN_TEST_SEED=N     what happens, and in which order
 package load
 
