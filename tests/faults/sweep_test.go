@@ -51,6 +51,7 @@ func operations() []operation {
 		{name: "run", args: runIt},
 		{name: "exec", before: [][]string{runIt}, args: []string{"exec", idWord, "/bin/true"}, stays: true},
 		{name: "execdetached", before: [][]string{runIt}, args: []string{"exec", "-d", "--pid-file", "PIDFILE", idWord, "/bin/true"}, stays: true, only: "plain"},
+		{name: "execterminal", before: [][]string{runIt}, args: []string{"exec", "-d", "-t", "--console-socket", "CONSOLE", idWord, "/bin/true"}, stays: true, only: "terminal"},
 		{name: "delete", before: [][]string{runIt, {"kill", idWord, "KILL"}}, args: []string{"delete", idWord}},
 		{name: "deleteforce", before: [][]string{runIt}, args: []string{"delete", "--force", idWord}},
 		{name: "deletecreated", before: [][]string{create}, args: []string{"delete", "--force", idWord}, only: "plain"},
@@ -196,9 +197,10 @@ func (s *scene) prepare(f *fixture) {
 		}
 	}
 	s.terminals.hangUp()
-	harness.Poll(5*time.Second, func() bool { // device filters go when the kernel has time for it
+	harness.Poll(5*time.Second, func() bool { // device filters go when the kernel has time for it, terminals' connections when this program has
+		last := s.before
 		s.before = s.world()
-		return !slices.ContainsFunc(s.before, func(l string) bool { return strings.HasPrefix(l, "BPF program") })
+		return len(harness.Changes(last, s.before)) == 0 && !slices.ContainsFunc(s.before, func(l string) bool { return strings.HasPrefix(l, "BPF program") })
 	})
 }
 
@@ -228,6 +230,8 @@ func (w *sweep) args(list []string) []string {
 			a = w.images()
 		case "PIDFILE":
 			a = filepath.Join(w.dir, "pid")
+		case "CONSOLE":
+			a = w.terminals.path
 		}
 		args = append(args, a)
 		if i == 0 && (a == "create" || a == "run") {
