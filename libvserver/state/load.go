@@ -28,12 +28,24 @@ func (s *Store) Load(id string) (*Record, error) {
 		default:
 			return nil, s.openError(id, err)
 		}
-		if errors.Is(err, ErrNotExist) || tries == patience || !s.locked(id) {
+		var de *DamagedError
+		switch {
+		case !errors.As(err, &de):
+			return rec, err
+		case tries == patience:
+			de.Busy = s.locked(id) || de.Err == errNoRecord && justNow(rec.Created)
 			return rec, err
 		}
-		// Somebody is at it: the record is about to come, or the directory about to go.
+		// Somebody may be at it: the record is about to come, or the directory about to go. That nobody has the lock tells
+		// little at once: who has it ends, and who makes a container has made the directory before.
 		time.Sleep(time.Millisecond)
 	}
+}
+
+// justNow tells a directory that is being made, or emptied, from what was left a while ago.
+func justNow(t time.Time) bool {
+	age := time.Since(t)
+	return age >= 0 && age < time.Second
 }
 
 // patience is how many milliseconds Load waits for a record that is being made or removed.
@@ -85,7 +97,7 @@ func interrupted(id, path string) (*Record, error) {
 	if err := unix.Lstat(path, &st); err != nil || st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, fmt.Errorf("%w: %s", ErrNotExist, id)
 	}
-	return damaged(id, &st, errors.New("there is no state.json, so its create was cut short"))
+	return damaged(id, &st, errNoRecord)
 }
 
 // damaged returns what is known of a container without its record, and the
@@ -95,6 +107,8 @@ func damaged(id string, st *unix.Stat_t, err error) (*Record, error) {
 		ID: id, OCIVersion: specs.Version, Created: time.Unix(st.Mtim.Unix()).UTC(), Owner: st.Uid, Creating: true,
 	}, &DamagedError{ID: id, Err: err}
 }
+
+var errNoRecord = errors.New("there is no state.json, so its create was cut short")
 
 func isDamaged(err error) bool {
 	_, ok := err.(*DamagedError)

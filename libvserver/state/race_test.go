@@ -223,3 +223,33 @@ func TestKilledCreator(t *testing.T) {
 	}
 	t.Logf("found after kills: %v", left)
 }
+
+// TestLoadBesideCycles: who looks at a container that others make and delete finds one that is whole, or none, or one that
+// somebody is at, and never one that was cut short.
+func TestLoadBesideCycles(t *testing.T) {
+	s := testStore(t)
+	if err := os.MkdirAll(s.Root(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	w := startHelper(t, "cycle", s.Root(), "x")
+	defer func() { _ = w.Process.Kill(); _ = w.Wait() }()
+	found := map[string]int{}
+	end := time.Now().Add(2 * time.Second)
+	for time.Now().Before(end) {
+		_, err := s.Load("x")
+		var de *DamagedError
+		switch {
+		case err == nil:
+			found["whole"]++
+		case errors.Is(err, ErrNotExist):
+			found["none"]++
+		case errors.As(err, &de) && de.Busy:
+			found["busy"]++
+		default:
+			t.Fatalf("after %v: %v", found, err)
+		}
+	}
+	if found["whole"] == 0 || found["none"] == 0 {
+		t.Errorf("weak run: %v", found)
+	}
+}

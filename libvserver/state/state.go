@@ -37,11 +37,15 @@ var (
 // DamagedError is the error of a container whose record can't be read: its
 // create or delete was cut short, or the file came to harm.
 type DamagedError struct {
-	ID  string
-	Err error
+	ID   string
+	Err  error
+	Busy bool // somebody holds its lock, and is about to make or remove the record
 }
 
 func (e *DamagedError) Error() string {
+	if e.Busy {
+		return fmt.Sprintf("container %s is still being created, or deleted: it has no state", e.ID)
+	}
 	return fmt.Sprintf("state of container %s is damaged: %v (delete --force removes it)", e.ID, e.Err)
 }
 
