@@ -79,6 +79,9 @@ func (c *container) socketLimits() []cgroup.Limit {
 		log.Warnf("container %s: %v", c.rec.ID, err)
 		return nil
 	}
+	if s.State&netcontext.StateCount == 0 {
+		return nil
+	}
 	hard := uint64(cgroup.NoLimit)
 	if s.State&netcontext.StateLimit != 0 {
 		hard = s.Limit

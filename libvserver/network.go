@@ -34,7 +34,7 @@ func (n *creation) network() error {
 	case !n.cg.NeedsPid() && n.cg.Path("") == "":
 		return errors.New(place + ": needs the version 2 hierarchy of cgroups, which is not mounted (mount -t cgroup2 cgroup2 /sys/fs/cgroup/unified)")
 	}
-	c := &netcontext.Context{Config: netcontext.Config{Root: n.r.Store.Root(), ID: n.o.ID, Net: &x.Net, HasLimit: limit.Set && !limit.Infinity, Limit: limit.N}}
+	c := &netcontext.Context{Config: netcontext.Config{Root: n.r.Store.Root(), ID: n.o.ID, Net: &x.Net, Counts: limit.Set, HasLimit: limit.Set && !limit.Infinity, Limit: limit.N}}
 	if ns, ok := spec.Namespace(n.bundle.Spec, specs.NetworkNamespace); ok {
 		c.NetnsPath = ns
 	}

@@ -62,7 +62,7 @@ func netReportOf() libvserver.NetReport {
 	a, _ := spec.ParseIP("10.0.0.1/24")
 	a6, _ := spec.ParseIP("fd00::1")
 	return libvserver.NetReport{Entry: netcontext.Entry{NID: 50000, Netns: 5, Root: "/r", ID: "a", Cgroup: "/c", Loopback: [4]byte{127, 195, 80, 1}, Addresses: []spec.IPAddress{a, a6}},
-		Storage:   &netcontext.Storage{State: netcontext.StateLimit, Now: 3, Max: 7, Limit: 8, Hits: 2, Rewritten: 4, Denied: 1, Sources: 6},
+		Storage:   &netcontext.Storage{State: netcontext.StateCount | netcontext.StateLimit, Now: 3, Max: 7, Limit: 8, Hits: 2, Rewritten: 4, Denied: 1, Sources: 6},
 		Listeners: []netcontext.Listener{{Protocol: "tcp6", Addr: a6, Port: 80, Any: true}}}
 }
 

@@ -25,7 +25,8 @@ func netCommand() *command {
     gc       removes what a crash has left of contexts whose container is no more
 
 A listener is shown at the address it is bound to; "all" says that it asked for
-0.0.0.0 or :: and answers on all addresses of the context. In list, "gone" is a
+0.0.0.0 or :: and answers on all addresses of the context. Sockets are counted
+where rlimits.nsock is set, be it to a number or to inf. In list, "gone" is a
 context whose container is no more; the next that wants its id or an address of
 it gets it, without gc too.`,
 		min: 1, max: 2,
@@ -108,7 +109,10 @@ func appendNetTable(b []byte, list []libvserver.NetReport) []byte {
 			row[2] = "gone"
 		}
 		if s := n.Storage; s != nil {
-			row[4], row[5], row[6], row[7] = strconv.FormatUint(s.Now, 10), strconv.FormatUint(s.Max, 10), socketLimit(s), strconv.FormatUint(s.Denied+s.Hits, 10)
+			if s.State&netcontext.StateCount != 0 {
+				row[4], row[5], row[6] = strconv.FormatUint(s.Now, 10), strconv.FormatUint(s.Max, 10), socketLimit(s)
+			}
+			row[7] = strconv.FormatUint(s.Denied+s.Hits, 10)
 		}
 		rows[i] = row
 	}
@@ -129,10 +133,12 @@ func appendNetText(b []byte, n *libvserver.NetReport) []byte {
 	line("cgroup", n.Cgroup)
 	num("netns cookie", n.Netns)
 	if s := n.Storage; s != nil {
-		num("sockets", s.Now)
-		num("sockets peak", s.Max)
-		line("sockets limit", socketLimit(s))
-		num("limit hits", s.Hits)
+		if s.State&netcontext.StateCount != 0 {
+			num("sockets", s.Now)
+			num("sockets peak", s.Max)
+			line("sockets limit", socketLimit(s))
+			num("limit hits", s.Hits)
+		}
 		num("binds rewritten", s.Rewritten)
 		num("sources set", s.Sources)
 		num("denied", s.Denied)
@@ -197,15 +203,17 @@ func appendNet(b []byte, n *libvserver.NetReport) []byte {
 	text("cgroup", n.Cgroup)
 	num("netns", n.Netns)
 	if s := n.Storage; s != nil {
-		w.Key("sockets")
-		w.BeginObject()
-		num("current", s.Now)
-		num("max", s.Max)
-		if s.State&netcontext.StateLimit != 0 {
-			num("limit", s.Limit)
+		if s.State&netcontext.StateCount != 0 {
+			w.Key("sockets")
+			w.BeginObject()
+			num("current", s.Now)
+			num("max", s.Max)
+			if s.State&netcontext.StateLimit != 0 {
+				num("limit", s.Limit)
+			}
+			num("hits", s.Hits)
+			w.EndObject()
 		}
-		num("hits", s.Hits)
-		w.EndObject()
 		num("bindsRewritten", s.Rewritten)
 		num("sourcesSet", s.Sources)
 		num("denied", s.Denied)

@@ -45,7 +45,8 @@ type Config struct {
 	NetnsPath string // to join; "" for the runtime's own
 	Net       *spec.Net
 	XID       uint32 // the context id, which becomes the network context's where that is free and none is asked for
-	// Limit of sockets, if HasLimit.
+	// Counts: its sockets are counted. Limit is that of sockets, if HasLimit.
+	Counts   bool
 	Limit    uint64
 	HasLimit bool
 }
@@ -191,7 +192,7 @@ func (c *Context) attach(storage int, fresh bool) error {
 	if err := unix.Fstat(dir, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: c.Cgroup, Err: err}
 	}
-	if err := eachProgram(c.Confines(), c.both(), func(prog int, typ uint32) error {
+	if err := eachProgram(c.Confines(), c.both(), c.Counts, func(prog int, typ uint32) error {
 		if !fresh {
 			_ = bpf.DetachCgroup(dir, prog, typ)
 		}
@@ -216,11 +217,11 @@ func (c *Context) both() bool {
 	return false
 }
 
-// eachProgram opens the programs that a context needs, or those that count sockets.
-func eachProgram(confines, both bool, do func(prog int, typ uint32) error) error {
+// eachProgram opens the programs that a context needs, and those that count sockets.
+func eachProgram(confines, both, counts bool, do func(prog int, typ uint32) error) error {
 	for i := range Programs {
 		p := &Programs[i]
-		if !p.Counts && !confines || p.Both && !both {
+		if !(p.Counts && counts) && (!p.Confines || !confines || p.Both && !both) {
 			continue
 		}
 		fd, err := bpf.Get(pinned(p.Name))
@@ -239,6 +240,9 @@ func eachProgram(confines, both bool, do func(prog int, typ uint32) error) error
 // storage is what the programs are told.
 func (c *Context) storage() *Storage {
 	s := &Storage{State: StateReady, NID: c.NID, Netns: c.Netns}
+	if c.Counts {
+		s.State |= StateCount
+	}
 	if c.HasLimit {
 		s.State |= StateLimit
 		s.Limit = c.Limit
@@ -315,7 +319,7 @@ func Detach(cgroup string) error {
 		return &os.PathError{Op: "open", Path: cgroup, Err: err}
 	}
 	defer unix.Close(dir)
-	return eachProgram(true, true, func(prog int, typ uint32) error {
+	return eachProgram(true, true, true, func(prog int, typ uint32) error {
 		if err := bpf.DetachCgroup(dir, prog, typ); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

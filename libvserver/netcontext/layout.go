@@ -8,17 +8,18 @@ import (
 
 // ABI names this layout, these maps and these programs: objects that are pinned under another name are another version's.
 // A test in package job holds it to the programs.
-const ABI = "2"
+const ABI = "3"
 
 // The context's state bits.
 const (
 	StateReady   = 1 << iota // the rest is filled in; before, everything is refused
-	StateConfine             // there are addresses to keep to; else sockets are counted and nothing more
+	StateConfine             // there are addresses to keep to
 	StateSingle              // 0.0.0.0 is the one address
 	StateRawICMP
 	StatePorts  // Ports are all that may be bound to
 	StateLimit  // Limit is one
 	StateV6Only // IPV6_V6ONLY is what sockets are born with (net.ipv6.bindv6only)
+	StateCount  // sockets are counted
 )
 
 // The most that a context can have (spec.MaxNetAddresses, spec.MaxNetPorts).
@@ -119,28 +120,29 @@ const (
 
 // Program is one that is attached to a context's cgroup.
 type Program struct {
-	Name   string // in the kernel with the prefix vsrun_
-	Attach uint32 // BPF_CGROUP_*
-	Counts bool   // needed where sockets are only counted
-	Both   bool   // needed only where there are addresses of IPv4 and of IPv6
+	Name     string // in the kernel with the prefix vsrun_
+	Attach   uint32 // BPF_CGROUP_*
+	Counts   bool   // needed where sockets are counted
+	Confines bool   // needed where there are addresses to keep to
+	Both     bool   // but only where they are of IPv4 and of IPv6
 }
 
 // Programs are those of a context's cgroup.
 var Programs = [...]Program{
-	{"sock_create", unix.BPF_CGROUP_INET_SOCK_CREATE, true, false},
-	{"sock_release", unix.BPF_CGROUP_INET_SOCK_RELEASE, true, false},
-	{"bind4", unix.BPF_CGROUP_INET4_BIND, false, false},
-	{"bind6", unix.BPF_CGROUP_INET6_BIND, false, false},
-	{"connect4", unix.BPF_CGROUP_INET4_CONNECT, false, false},
-	{"connect6", unix.BPF_CGROUP_INET6_CONNECT, false, false},
-	{"sendmsg4", unix.BPF_CGROUP_UDP4_SENDMSG, false, false},
-	{"sendmsg6", unix.BPF_CGROUP_UDP6_SENDMSG, false, false},
-	{"recvmsg4", unix.BPF_CGROUP_UDP4_RECVMSG, false, false},
-	{"recvmsg6", unix.BPF_CGROUP_UDP6_RECVMSG, false, false},
-	{"getpeername4", unix.BPF_CGROUP_INET4_GETPEERNAME, false, false},
-	{"getpeername6", unix.BPF_CGROUP_INET6_GETPEERNAME, false, false},
-	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false, false},
-	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false, false},
-	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false, false},
-	{"setsockopt", unix.BPF_CGROUP_SETSOCKOPT, false, true},
+	{"sock_create", unix.BPF_CGROUP_INET_SOCK_CREATE, true, true, false},
+	{"sock_release", unix.BPF_CGROUP_INET_SOCK_RELEASE, true, false, false},
+	{"bind4", unix.BPF_CGROUP_INET4_BIND, false, true, false},
+	{"bind6", unix.BPF_CGROUP_INET6_BIND, false, true, false},
+	{"connect4", unix.BPF_CGROUP_INET4_CONNECT, false, true, false},
+	{"connect6", unix.BPF_CGROUP_INET6_CONNECT, false, true, false},
+	{"sendmsg4", unix.BPF_CGROUP_UDP4_SENDMSG, false, true, false},
+	{"sendmsg6", unix.BPF_CGROUP_UDP6_SENDMSG, false, true, false},
+	{"recvmsg4", unix.BPF_CGROUP_UDP4_RECVMSG, false, true, false},
+	{"recvmsg6", unix.BPF_CGROUP_UDP6_RECVMSG, false, true, false},
+	{"getpeername4", unix.BPF_CGROUP_INET4_GETPEERNAME, false, true, false},
+	{"getpeername6", unix.BPF_CGROUP_INET6_GETPEERNAME, false, true, false},
+	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false, true, false},
+	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false, true, false},
+	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false, true, false},
+	{"setsockopt", unix.BPF_CGROUP_SETSOCKOPT, false, true, true},
 }

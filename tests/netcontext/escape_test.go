@@ -323,5 +323,21 @@ func TestSocketLimit(t *testing.T) {
 		}
 		g.delete()
 	}
+	for _, value := range []string{"inf", ""} {
+		var edits []string
+		if value != "" {
+			edits = append(edits, annotation+`rlimits.nsock"="`+value+`"`)
+		}
+		g := p.guest("counted"+value, "10.77.0.1", edits...)
+		g.serve("serve", "tcp", "0.0.0.0:80", "A")
+		g.serve("serve", "udp", "0.0.0.0:80", "A")
+		if got := answer(p.world("get", "tcp", "10.77.0.1:80")); got != "A" { // accepted, and not counted
+			t.Error(got)
+		}
+		if got := p.must("net", "show", g.id).Stdout; strings.Contains(got, "\nsockets          2\n") != (value != "") {
+			t.Errorf("nsock %q:\n%s", value, got)
+		}
+		g.delete()
+	}
 	p.end()
 }

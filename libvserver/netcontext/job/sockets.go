@@ -31,6 +31,7 @@ func sockCreate(m *maps) asm.Instructions {
 
 	// The socket is counted first and given back if it is one too many: others may be at it at the same time.
 	p.nop("counted")
+	p.add(load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateCount), asm.JEq.Imm(asm.R1, 0, "allow"))
 	p.add(asm.Mov.Imm(rSrc, 1), fetchAdd(rStore, rSrc, cNow), asm.Add.Imm(rSrc, 1),
 		load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateLimit), asm.JEq.Imm(asm.R1, 0, "fits"),
 		load8(asm.R1, rStore, cLimit), asm.JGT.Reg(rSrc, asm.R1, "too_many"))

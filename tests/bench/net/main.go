@@ -1,10 +1,12 @@
-// Net compares the network of containers: one that shares the host's network namespace, one that has a network context in
-// it, and one with a network namespace of its own behind a veth pair and a bridge. Client and server are two containers of
+// Net compares the network of containers: some that have the host's network namespace to themselves, some with network
+// contexts in one, and some with a namespace each behind a veth pair and a bridge. Client and server are two containers of
 // the same kind. Every round runs all of them once, so that a busy moment hits them all alike.
 //
-//	net [-n ROUNDS] [-seconds S] [-idle N]
+//	net [-n ROUNDS] [-ms MILLISECONDS] [-idle N]
 //
-// It works in a network namespace that it makes for itself.
+// It works in network namespaces that it makes for itself. What stands for the host's is one of its own, which no BPF program
+// has ever been attached to; that of the contexts is like it. A context has two addresses of IPv4 and two of IPv6, so that
+// all programs there are have their part; "one address" has one.
 package main
 
 import (
@@ -28,11 +30,11 @@ import (
 const inside = "VSRUN_BENCH_NETNS"
 
 func main() {
-	rounds := flag.Int("n", 5, "rounds")
-	seconds := flag.Int("seconds", 1, "of each measurement")
-	idle := flag.Int("idle", 40, "containers of each kind whose memory is measured; 0 leaves it out")
+	rounds := flag.Int("n", 15, "rounds")
+	ms := flag.Int("ms", 300, "milliseconds of each measurement")
+	idle := flag.Int("idle", 200, "containers of each kind whose memory is measured; 0 leaves it out")
 	flag.Parse()
-	if err := run(*rounds, *seconds, *idle); err != nil {
+	if err := run(*rounds, *ms, *idle); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -45,7 +47,7 @@ type arm struct {
 	address        string   // of the server
 	own            string   // of the client; it can talk to itself there
 	rates, cpu     map[string][]float64
-	memory         []float64 // KiB of a container
+	memory         []memory
 }
 
 var kinds = []struct{ name, what, unit string }{
@@ -58,7 +60,7 @@ type bench struct {
 	sockets string
 }
 
-func run(rounds, seconds, idle int) error {
+func run(rounds, ms, idle int) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it runs real containers")
 	}
@@ -101,11 +103,15 @@ func run(rounds, seconds, idle int) error {
 	if err := b.network(); err != nil {
 		return err
 	}
-	const key = `annotations."org.linux-vserver.net.addresses"=`
+	joins := func(side string) string {
+		return "linux.namespaces[type=network].path=/run/netns/" + b.ns(side)
+	}
 	arms := []*arm{
-		{name: "host", server: []string{"-linux.namespaces[type=network]"}, client: []string{"-linux.namespaces[type=network]"}, address: "10.78.0.1", own: "10.78.0.1"},
-		{name: "context", server: []string{"-linux.namespaces[type=network]", key + "10.78.0.2/24"}, client: []string{"-linux.namespaces[type=network]", key + "10.78.0.3/24"}, address: "10.78.0.2", own: "10.78.0.3"},
-		{name: "netns", server: []string{"linux.namespaces[type=network].path=/run/netns/" + b.ns("s")}, client: []string{"linux.namespaces[type=network].path=/run/netns/" + b.ns("c")}, address: "10.78.1.2", own: "10.78.1.3"},
+		{name: "host", server: []string{joins("h")}, client: []string{joins("h")}, address: "10.78.0.1", own: "10.78.0.3"},
+		{name: "context", server: []string{joins("x"), context("10.78.0.1/24,10.78.0.2/24,fd78::1/64,fd78::2/64")},
+			client: []string{joins("x"), context("10.78.0.3/24,10.78.0.4/24,fd78::3/64,fd78::4/64")}, address: "10.78.0.1", own: "10.78.0.3"},
+		{name: "one address", server: []string{joins("y"), context("10.78.0.1/24")}, client: []string{joins("y"), context("10.78.0.3/24")}, address: "10.78.0.1", own: "10.78.0.3"},
+		{name: "netns", server: []string{joins("s")}, client: []string{joins("c")}, address: "10.78.1.2", own: "10.78.1.3"},
 	}
 	defer b.dropNetwork()
 	for _, a := range arms {
@@ -141,7 +147,7 @@ func run(rounds, seconds, idle int) error {
 				if k.name == "pair" {
 					addr = a.own
 				}
-				out, err := b.vsrun("exec", b.id(a, "client"), "/bin/sockets", "rate", k.name, addr+":"+strconv.Itoa(7000+i), strconv.Itoa(seconds))
+				out, err := b.vsrun("exec", b.id(a, "client"), "/bin/sockets", "rate", k.name, addr+":"+strconv.Itoa(7000+i), strconv.Itoa(ms))
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", a.name, k.what, err)
 				}
@@ -159,13 +165,19 @@ func run(rounds, seconds, idle int) error {
 			return err
 		}
 	}
-	print(arms, rounds, seconds, idle)
+	print(arms, rounds, ms, idle)
 	return nil
 }
 
+const annotation = `annotations."org.linux-vserver.`
+
+func context(addresses string) string { return annotation + `net.addresses"="` + addresses + `"` }
+
 func (b *bench) ns(side string) string { return filepath.Base(b.dir) + side }
 
-func (b *bench) id(a *arm, side string) string { return filepath.Base(b.dir) + a.name + side }
+func (b *bench) id(a *arm, side string) string {
+	return filepath.Base(b.dir) + strings.ReplaceAll(a.name, " ", "-") + side
+}
 
 func (b *bench) call(args ...string) harness.Call {
 	return harness.Call{Args: append([]string{"--root", filepath.Join(b.dir, "root")}, args...), Env: []string{"PATH=" + os.Getenv("PATH"), harness.TagEnv + "=" + filepath.Base(b.dir)}}
@@ -196,97 +208,17 @@ func (b *bench) start(id string, edits []string) error {
 	return err
 }
 
-// network gives addresses to lo, and makes two network namespaces that a bridge connects.
-func (b *bench) network() error {
-	s, c := b.ns("s"), b.ns("c")
-	lines := []string{"link set lo up", "addr add 10.78.0.1/24 dev lo", "addr add 10.78.0.2/24 dev lo", "addr add 10.78.0.3/24 dev lo",
-		"link add br0 type bridge", "link set br0 up", "addr add 10.78.1.1/24 dev br0"}
-	for i, n := range []string{s, c} {
-		h := "h" + strconv.Itoa(i)
-		lines = append(lines, "netns add "+n, "link add "+h+" type veth peer name eth0 netns "+n, "link set "+h+" master br0 up",
-			"-n "+n+" link set lo up", "-n "+n+" addr add 10.78.1."+strconv.Itoa(i+2)+"/24 dev eth0", "-n "+n+" link set eth0 up")
-	}
-	for _, l := range lines {
-		if out, err := exec.Command("ip", strings.Fields(l)...).CombinedOutput(); err != nil {
-			b.dropNetwork()
-			return fmt.Errorf("ip %s: %w: %s", l, err, out)
-		}
-	}
-	return nil
-}
-
-func (b *bench) dropNetwork() {
-	for _, n := range []string{"s", "c"} {
-		_ = exec.Command("ip", "netns", "del", b.ns(n)).Run()
-	}
-}
-
-// memory measures what the kernel takes for idle containers: what all of it has grown by, for each of many.
-func (b *bench) memory(arms []*arm, count int) error {
-	const settle = 1500 * time.Millisecond // the kernel frees what is gone later
-	for range 3 {
-		for _, a := range arms {
-			time.Sleep(settle)
-			before, err := kernelMemory()
-			if err != nil {
-				return err
-			}
-			for i := range count {
-				id := b.id(a, "idle"+strconv.Itoa(i))
-				dir := filepath.Join(b.dir, "idle-"+a.name+strconv.Itoa(i))
-				var edits []string
-				switch a.name {
-				case "host":
-					edits = a.server
-				case "context":
-					edits = []string{"-linux.namespaces[type=network]", `annotations."org.linux-vserver.net.addresses"=10.79.` + strconv.Itoa(i/250) + "." + strconv.Itoa(1+i%250), `annotations."org.linux-vserver.net.missing-address"=warn`}
-				}
-				if _, err := os.Stat(dir); err != nil {
-					if err := b.bundle(dir, edits); err != nil {
-						return err
-					}
-				}
-				if _, err := b.vsrun("run", "-d", "-b", dir, id); err != nil {
-					return err
-				}
-			}
-			time.Sleep(settle)
-			after, err := kernelMemory()
-			if err != nil {
-				return err
-			}
-			a.memory = append(a.memory, float64(after-before)/float64(count))
-			for i := range count {
-				if _, err := b.vsrun("delete", "--force", b.id(a, "idle"+strconv.Itoa(i))); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// kernelMemory is what the kernel itself uses, in KiB (proc_meminfo(5)).
-func kernelMemory() (int, error) {
-	text, err := os.ReadFile("/proc/meminfo")
-	sum := 0
-	for line := range strings.Lines(string(text)) {
-		f := strings.Fields(line)
-		switch f[0] {
-		case "SUnreclaim:", "KernelStack:", "PageTables:", "Percpu:":
-			n, err := strconv.Atoi(f[1])
-			if err != nil {
-				return 0, err
-			}
-			sum += n
-		}
-	}
-	return sum, err
-}
-
 func median(v []float64) float64 {
 	s := slices.Sorted(slices.Values(v))
 	return s[len(s)/2]
+}
+
+func least(list []memory, of func(memory) float64) float64 {
+	v := of(list[0])
+	for _, m := range list {
+		v = min(v, of(m))
+	}
+	return v
 }
 
 // ratio is the median of what the first is to the second, round by round.
@@ -298,8 +230,8 @@ func ratio(a, b []float64) float64 {
 	return median(r)
 }
 
-func print(arms []*arm, rounds, seconds, idle int) {
-	fmt.Printf("medians of %d interleaved rounds of %d s; to that of host; least CPU time of the client for each (bulk: KB)\n\n", rounds, seconds)
+func print(arms []*arm, rounds, ms, idle int) {
+	fmt.Printf("medians of %d interleaved rounds of %d ms; to that of host, round by round; least CPU time of the client for each (bulk: KB)\n\n", rounds, ms)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\t")
 	for _, a := range arms {
@@ -317,11 +249,18 @@ func print(arms []*arm, rounds, seconds, idle int) {
 		}
 		fmt.Fprintln(t)
 	}
-	if idle > 0 {
-		fmt.Fprintf(t, "kernel memory, idle\t")
+	t.Flush()
+	if idle == 0 {
+		return
+	}
+	fmt.Printf("\nkernel memory of an idle container, of %d, least of %d times; and more than on the host\n\n", idle, len(arms[0].memory))
+	for _, row := range []struct {
+		name string
+		of   func(memory) float64
+	}{{"slab", func(m memory) float64 { return m.slab }}, {"per CPU", func(m memory) float64 { return m.percpu }}, {"page tables, vmalloc", func(m memory) float64 { return m.rest }}, {"all", memory.sum}} {
+		fmt.Fprintf(t, "%s\t", row.name)
 		for _, a := range arms {
-			m := a.memory
-			fmt.Fprintf(t, "%.0f KB\t%+.0f\t\t", slices.Min(m), slices.Min(m)-slices.Min(arms[0].memory))
+			fmt.Fprintf(t, "%.0f KB\t%+.0f\t\t", least(a.memory, row.of), least(a.memory, row.of)-least(arms[0].memory, row.of))
 		}
 		fmt.Fprintln(t)
 	}

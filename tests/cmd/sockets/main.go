@@ -18,7 +18,7 @@
 //	sockets bpf                                   bpf(2)
 //	sockets netlink                               list the interfaces
 //	sockets ifconf                                list the interfaces by ioctl
-//	sockets rate tcp|udp|bulk ADDR SECONDS        the client of a measurement
+//	sockets rate tcp|pair|udp|bulk ADDR MS        the client of a measurement
 //	sockets sink tcp|udp|bulk ADDR                its server
 //
 // Options: from=ADDR (bind first), device=NAME, ifindex=N, freebind, transparent, v6only, reuse, connect (udp: connect(2) first),

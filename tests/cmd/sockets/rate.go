@@ -3,13 +3,31 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"time"
 
 	"golang.org/x/sys/unix"
 )
 
+// pin keeps both ends of a measurement on one CPU: its rate is then that of the work they do together, and not of where the
+// scheduler puts them.
+func pin() {
+	runtime.LockOSThread()
+	var set unix.CPUSet
+	check("sched_getaffinity", unix.SchedGetaffinity(0, &set))
+	for i := 0; i < 1024; i++ {
+		if set.IsSet(i) {
+			set.Zero()
+			set.Set(i)
+			break
+		}
+	}
+	check("sched_setaffinity", unix.SchedSetaffinity(0, &set))
+}
+
 // sink is the server of a measurement: it accepts and closes, sends datagrams back, or reads what comes.
 func sink(kind, addr string) {
+	pin()
 	proto := "tcp"
 	if kind == "udp" {
 		proto = "udp"
@@ -41,8 +59,9 @@ func sink(kind, addr string) {
 }
 
 // rate prints operations, or bytes, a second, and the nanoseconds of CPU time that each took the client.
-func rate(kind, addr string, seconds int) {
-	end := time.Duration(seconds) * time.Second
+func rate(kind, addr string, ms int) {
+	pin()
+	end := time.Duration(ms) * time.Millisecond
 	begin := time.Now()
 	n := 0
 	switch kind {
