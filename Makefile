@@ -70,7 +70,7 @@ run: vsrun ## show a container's life, from create to delete, as root
 
 test: vsrun ## run all tests: unit, golden and integration (RUNTIME=runc tests another runtime; ARGS='-run X')
 	@contrib/need busybox unshare
-	@contrib/need uidmap || echo 'test: going on without what is missing' >&2
+	@contrib/need uidmap nginx dnsmasq || echo 'test: going on without what is missing' >&2
 	@go run ./tests/cmd/report -also tests/conformance -count=1 -timeout 20m $(ARGS) ./...
 
 lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax

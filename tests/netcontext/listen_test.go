@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -229,44 +227,4 @@ func page(addr string) string {
 	fmt.Fprintf(c, "GET /index.html HTTP/1.0\r\n\r\n")
 	b, err := io.ReadAll(c)
 	return fmt.Sprint(string(b), err)
-}
-
-// The real nginx, where it is installed: with workers, IPv4 and IPv6.
-func TestNginx(t *testing.T) {
-	p := newPlace(t)
-	const nginx = "/usr/sbin/nginx"
-	if _, err := os.Stat(nginx); err != nil {
-		t.Skip("needs nginx (apt-get install nginx-light)")
-	}
-	var guests []*guest
-	for i, addrs := range []string{"10.77.0.1,10.77.0.3,fd77::1", "10.77.0.2,fd77::2"} {
-		conf := fmt.Sprintf("user root; worker_processes 2; daemon off; pid /tmp/pid; error_log /tmp/err; events {} http { access_log off; client_body_temp_path /tmp/a; proxy_temp_path /tmp/b; fastcgi_temp_path /tmp/c; uwsgi_temp_path /tmp/d; scgi_temp_path /tmp/e; server { listen 80; listen [::]:80; return 200 \"page of %d\"; } }", i)
-		edits := []string{"args:" + nginx + " -c /tmp/nginx.conf", "process.capabilities.bounding+=CAP_DAC_OVERRIDE"}
-		for _, dir := range []string{"/usr", "/lib", "/lib64", "/etc"} {
-			if _, err := os.Stat(dir); err == nil {
-				edits = append(edits, `mounts+={"destination":"`+dir+`","source":"`+dir+`","options":["rbind","ro"]}`)
-			}
-		}
-		g := p.bundle(fmt.Sprint("n", i), addrs, edits...)
-		if err := os.WriteFile(filepath.Join(g.dir, "rootfs/tmp/nginx.conf"), []byte(conf), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		p.must("run", "-d", "-b", g.dir, g.id)
-		t.Cleanup(func() { p.try("delete", "--force", g.id) })
-		guests = append(guests, g)
-	}
-	for addr, want := range map[string]string{"10.77.0.1:80": "page of 0", "10.77.0.3:80": "page of 0", "10.77.0.2:80": "page of 1", "[fd77::1]:80": "page of 0", "[fd77::2]:80": "page of 1"} {
-		var got string
-		harness.Poll(5*time.Second, func() bool {
-			got = page(addr)
-			return strings.Contains(got, want)
-		})
-		if !strings.Contains(got, want) {
-			t.Errorf("%s: %q", addr, got)
-		}
-	}
-	for _, g := range guests {
-		g.delete()
-	}
-	p.end()
 }

@@ -36,7 +36,7 @@ var suites = []suite{
 	{name: "docker-systemd", command: engines("docker-systemd"), limit: 30 * time.Minute},
 	{name: "unify", command: "code=0; export VSRUN_TEST_KILLS=2; for fs in ext4 btrfs xfs; do TMPDIR=/mnt/$fs tests/vm/suite/gotest -timeout 25m libvserver/unify || code=1; done; exit $code",
 		limit: 40 * time.Minute},
-	{name: "netcontext", command: "tests/vm/suite/gotest -timeout 25m tests/netcontext && tests/vm/suite/gotest -run TestVerifier libvserver/netcontext/job",
+	{name: "netcontext", command: "export VSRUN_TEST_CONTEXTS=60; tests/vm/suite/gotest -timeout 25m tests/netcontext && tests/vm/suite/gotest -run TestVerifier libvserver/netcontext/job",
 		limit: 30 * time.Minute},
 	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=8 tests/vm/suite/gotest -timeout 55m tests/integration", limit: time.Hour},
 	{name: "faults", command: "NOTES=1 VSRUN_TEST_FAULTS=all VSRUN_TEST_TIME=25m tests/vm/suite/gotest -timeout 40m tests/faults", limit: 45 * time.Minute},
