@@ -89,5 +89,5 @@ func (c *container) socketLimits() []cgroup.Limit {
 	return []cgroup.Limit{{Name: "nsock", Unit: "sockets", Current: s.Now, Peak: s.Max, Soft: cgroup.NoLimit, Hard: hard, Hits: s.Hits}}
 }
 
-// SweepNetContexts removes what a crash has left of network contexts whose containers are gone, and returns how many.
-func (r *Runtime) SweepNetContexts() (int, error) { return netcontext.Sweep() }
+// SweepNetContexts removes what crashes have left of network contexts.
+func (r *Runtime) SweepNetContexts() (netcontext.Leftovers, error) { return netcontext.Sweep(true) }

@@ -101,6 +101,14 @@ func Lookup(fd int, key, value unsafe.Pointer) error {
 	return nil
 }
 
+// NextKey gives the key that comes after key, nil for the first; ENOENT after the last.
+func NextKey(fd int, key, next unsafe.Pointer) error {
+	if err := element(unix.BPF_MAP_GET_NEXT_KEY, fd, key, next, 0); err != nil {
+		return fmt.Errorf("bpf(BPF_MAP_GET_NEXT_KEY): %w", err)
+	}
+	return nil
+}
+
 // Delete removes an element of a map; that there is none is no error.
 func Delete(fd int, key unsafe.Pointer) error {
 	if err := element(unix.BPF_MAP_DELETE_ELEM, fd, key, nil, 0); err != nil && !errors.Is(err, unix.ENOENT) {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/vsrun/vsrun/libvserver"
+	"github.com/vsrun/vsrun/libvserver/netcontext"
 )
 
 // liveVerbs is what the commands for running containers ask of libvserver.Runtime.
@@ -19,7 +20,7 @@ type liveVerbs interface {
 	Events(id string, interval time.Duration, emit func(*libvserver.Event) error) error
 	Stat(ids ...string) ([]libvserver.Stat, error)
 	Limits(ids ...string) ([]libvserver.LimitReport, error)
-	SweepNetContexts() (int, error)
+	SweepNetContexts() (netcontext.Leftovers, error)
 	NetContexts() ([]libvserver.NetReport, error)
 	NetContext(id string) (*libvserver.NetReport, error)
 	Checkpoint(o *libvserver.CheckpointOptions) error

@@ -47,7 +47,9 @@ func (f *fake) Stat(ids ...string) ([]libvserver.Stat, error) {
 	return []libvserver.Stat{statOf("a", 1, 0)}, f.call("stat %q", ids)
 }
 
-func (f *fake) SweepNetContexts() (int, error) { return 2, f.call("sweep net contexts") }
+func (f *fake) SweepNetContexts() (netcontext.Leftovers, error) {
+	return netcontext.Leftovers{Contexts: 2, Addresses: 1, Pins: 3}, f.call("sweep net contexts")
+}
 
 func (f *fake) NetContexts() ([]libvserver.NetReport, error) {
 	return []libvserver.NetReport{netReportOf()}, f.call("net contexts")

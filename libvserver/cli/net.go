@@ -61,11 +61,11 @@ it gets it, without gc too.`,
 				}
 				return 0, c.print(appendNetText(nil, n))
 			case verb == "gc" && len(c.args) == 1:
-				n, err := v.SweepNetContexts()
+				l, err := v.SweepNetContexts()
 				if err != nil {
 					return 0, err
 				}
-				return 0, c.print([]byte("removed " + strconv.Itoa(n) + "\n"))
+				return 0, c.print([]byte("removed " + strconv.Itoa(l.Contexts) + " contexts, " + strconv.Itoa(l.Addresses) + " addresses, " + strconv.Itoa(l.Pins) + " pins\n"))
 			case verb == "list" || verb == "gc" || verb == "show":
 				return 0, fmt.Errorf("net %s: %s", verb, map[bool]string{false: "takes no arguments", true: "needs a container id"}[verb == "show"])
 			default:

@@ -289,54 +289,6 @@ func eachEntry(do func(*Entry) bool) error {
 	return nil
 }
 
-// Sweep removes the entries of containers that are gone, and returns how many; and what is pinned for network namespaces that
-// have no contexts and are not the caller's.
-func Sweep() (int, error) {
-	r, err := openRegister()
-	if err != nil {
-		return 0, err
-	}
-	defer r.close()
-	dropUnfinished()
-	list, err := Entries()
-	n := 0
-	for _, e := range list {
-		if e.Stale() {
-			if err := r.remove(e); err != nil {
-				return n, err
-			}
-			n++
-		}
-	}
-	if err != nil {
-		return n, err
-	}
-	pins, err := os.ReadDir(pinned(""))
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return n, err
-	}
-	for _, p := range pins {
-		if _, text, ok := strings.Cut(p.Name(), "-prog-"); ok {
-			if cookie, err := strconv.ParseUint(text, 10, 64); err == nil {
-				if err := dropNetns(cookie, 0); err != nil {
-					return n, err
-				}
-			}
-		}
-	}
-	return n, nil
-}
-
-// dropUnfinished removes what somebody was writing who was killed: it takes the lock to write.
-func dropUnfinished() {
-	files, _ := os.ReadDir(registerDir)
-	for _, f := range files {
-		if f.Name()[0] == '.' {
-			_ = os.Remove(registerDir + "/" + f.Name())
-		}
-	}
-}
-
 // writeEntry writes an entry whole or not at all.
 func writeEntry(e *Entry) error {
 	b := strconv.AppendUint([]byte("nid "), uint64(e.NID), 10)

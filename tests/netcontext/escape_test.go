@@ -195,7 +195,7 @@ func TestEscapeByCgroup(t *testing.T) {
 	}
 	g := p.guest("a", "10.77.0.1", append(caps("SYS_ADMIN"),
 		`mounts[destination=/sys/fs/cgroup]={"destination":"/sys/fs/cgroup","type":"cgroup2","source":"cgroup","options":["rw"]}`)...)
-	script := `cd /sys/fs/cgroup || exit
+	script := `exec 2>&1; cd /sys/fs/cgroup || exit
 [ -e cgroup.procs ] || cd unified || exit
 mkdir below && echo 0 >below/cgroup.procs && grep -o below /proc/self/cgroup
 /bin/sockets bind tcp 10.77.0.4:80

@@ -204,8 +204,38 @@ func TestLeftovers(t *testing.T) {
 	}
 	b.delete()
 	lose("c")
-	if got := p.must("net", "gc").Stdout; !strings.HasPrefix(got, "removed ") || got == "removed 0\n" {
+	if got := p.must("net", "gc").Stdout; !strings.HasPrefix(got, "removed ") || strings.HasPrefix(got, "removed 0 contexts") {
 		t.Error(got)
+	}
+	// The entry is lost, and what stands behind it stays: addresses in the map, links of the network namespace.
+	d := p.guest("d", "10.77.0.1,10.77.0.2", annotation+`net.nid"="`+nid(2)+`"`)
+	if err := os.Remove("/run/vsrun-net/" + nid(2)); err != nil {
+		t.Fatal(err)
+	}
+	d.delete()
+	if got := p.try("doctor").Stdout; !strings.Contains(got, "3 addresses and 3 pins of contexts that are gone") || !strings.Contains(got, "vsrun net gc") {
+		t.Errorf("doctor says nothing of what is left behind an entry that is lost:\n%s", got)
+	}
+	if got := p.must("net", "gc").Stdout; got != "removed 0 contexts, 3 addresses, 3 pins\n" {
+		t.Error(got)
+	}
+	if got := p.try("doctor").Stdout; strings.Contains(got, "vsrun net gc") {
+		t.Errorf("doctor tells of what has been removed:\n%s", got)
+	}
+	// Killed in the middle of its work, vsrun leaves what delete takes away.
+	e := p.bundle("e", "10.77.0.1,10.77.0.2", annotation+`net.nid"="`+nid(2)+`"`, `hooks={"createRuntime":[{"path":"/bin/sh","args":["sh","-c","kill -9 $PPID; sleep 1"]}]}`)
+	if res := p.try("run", "-d", "-b", e.dir, e.id); res.Code == 0 {
+		t.Errorf("a runtime that was killed: %v", res)
+	}
+	if _, err := os.Stat("/run/vsrun-net/" + nid(2)); err != nil {
+		t.Errorf("the test does not show what it should: %v", err)
+	}
+	e.delete()
+	if _, err := os.Stat("/run/vsrun-net/" + nid(2)); err == nil {
+		t.Error("delete has left the register's entry")
+	}
+	if got := p.must("net", "gc").Stdout; got != "removed 0 contexts, 0 addresses, 0 pins\n" {
+		t.Errorf("delete has left: %s", got)
 	}
 	p.end()
 }
@@ -257,7 +287,9 @@ func TestCheckpoint(t *testing.T) {
 					{"tcp", "85", "Aone", addr == "10.77.0.3"}, {"udp", "53", "A4", own && !six}, {"udp", "54", "A6", own}, {"udp", "55", "Alo", addr == "127.0.0.1" && who == "A"},
 				} {
 					args := []string{"get", w.kind, addr + ":" + w.port}
-					if w.kind == "udp" {
+					// As everywhere, a server for datagrams answers from its host's first address, which only a client that is not
+					// connected takes.
+					if w.kind == "udp" && !(w.is && strings.Contains(addr, "3")) {
 						args = append(args, "connect")
 					}
 					if got := answer(get(args...)); (got == w.name) != w.is || !w.is && !strings.Contains(got, "ECONNREFUSED") {
@@ -288,6 +320,11 @@ func TestCheckpoint(t *testing.T) {
 	if res.Code != 0 {
 		log, _ := os.ReadFile(filepath.Join(images, "restore.log"))
 		t.Fatalf("restore: %s\n%s", res.Stderr, log[max(0, len(log)-2000):])
+	}
+	harness.Poll(time.Second, func() bool { return !strings.Contains(p.must("state", g.id).Stdout, `"status": "running"`) })
+	if got := p.must("state", g.id).Stdout; !strings.Contains(got, `"status": "running"`) {
+		log, _ := os.ReadFile(filepath.Join(images, "restore.log"))
+		t.Fatalf("restored, and ended: %s\n%s", got, log[max(0, len(log)-4000):])
 	}
 	check("restored")
 	if got := p.must("net", "show", g.id).Stdout; strings.Count(got, " all\n") != 3 {
