@@ -104,7 +104,14 @@ func Unify(o *Options) (*Result, error) {
 	}
 	defer s.Close()
 	if made {
-		defer s.unmake() // if it is empty: after a dry run, or a refusal
+		defer func() {
+			for i := range res.Trees {
+				if res.Trees[i].Status == "unified" && !o.DryRun {
+					return // its containers have their layers here, even if nothing in it is shared
+				}
+			}
+			s.unmake() // if it is empty: after a dry run, or a refusal
+		}()
 	}
 	res.Store = s.Path
 	if !o.DryRun {

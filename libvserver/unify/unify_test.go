@@ -119,3 +119,25 @@ func TestRoundTrip(t *testing.T) {
 		})
 	}
 }
+
+// A tree in which nothing is shared is a unified tree all the same, and its store is there for its containers' layers.
+func TestNothingShared(t *testing.T) {
+	for _, layout := range []tree.Layout{tree.LayoutObjects, tree.LayoutLinks} {
+		dir := needPlace(t)
+		root, store := filepath.Join(dir, "tree"), filepath.Join(dir, "store")
+		must(t, os.MkdirAll(root+"/etc", 0o755))
+		_, err := Unify(&Options{Trees: []string{root}, Store: store, Layout: layout, Least: 1, Seal: SealNone, NoDefault: true})
+		must(t, err)
+		s, err := OpenStore(store, false)
+		must(t, err)
+		s.Close()
+		// A dry run leaves none.
+		other := filepath.Join(dir, "other")
+		must(t, os.MkdirAll(other+"/etc", 0o755))
+		_, err = Unify(&Options{Trees: []string{other}, Store: store + "2", Layout: layout, Least: 1, Seal: SealNone, NoDefault: true, DryRun: true})
+		must(t, err)
+		if _, err := os.Stat(store + "2"); err == nil {
+			t.Errorf("%v: a dry run has left a store", layout)
+		}
+	}
+}
