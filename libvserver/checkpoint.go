@@ -90,6 +90,9 @@ func (r *Runtime) Checkpoint(o *CheckpointOptions) error {
 	if p.bundle.VServer.Landlock.On {
 		return errNoLandlockImage
 	}
+	if loadLaunched(c.rec).Upper.Private != "" {
+		return errNoUnifiedImage
+	}
 	name := "dump.log"
 	if p.dirs, err = o.openDirs(name, true); err != nil {
 		return err

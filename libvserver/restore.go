@@ -36,6 +36,10 @@ type restoration struct {
 	done       bool // CRIU has made the container and let it go
 }
 
+// errNoUnifiedImage is for checkpoint as well: it would take the container and leave images that nothing can be made of.
+var errNoUnifiedImage = errors.New("a container on a unified tree can't be checkpointed and restored: " +
+	"the images would have its processes, but not its layer with what they have written (\"vsrun ununify\" makes the tree a plain one)")
+
 // Restore makes a container of the images that Checkpoint has left. Otherwise it is Run.
 func (r *Runtime) Restore(o *RestoreOptions) (status int, err error) {
 	path, err := findCriu()
@@ -60,7 +64,7 @@ func (r *Runtime) Restore(o *RestoreOptions) (status int, err error) {
 	// They ran when the container was started first, and CRIU restores what came of it.
 	n.hooks.StartHooks, n.hooks.PostStart = false, false
 	if n.plan.Overlay != nil {
-		return 1, errors.New("a container on a unified tree can't be restored")
+		return 1, errNoUnifiedImage
 	}
 	if n.plan.CallerMounts {
 		return 1, errors.New("a container without a mount namespace of its own can't be restored")

@@ -141,3 +141,51 @@ func TestNothingShared(t *testing.T) {
 		}
 	}
 }
+
+// There is one metadata tree for equal trees, and it takes 1.5 % of one at most: a file in it has no block of its own. What it
+// takes is reported.
+func TestMetadata(t *testing.T) {
+	dir := needPlace(t)
+	store := filepath.Join(dir, "store")
+	var trees []string
+	for g := range 3 {
+		root := filepath.Join(dir, fmt.Sprint("guest", g))
+		trees = append(trees, root)
+		for i := range 400 {
+			at := filepath.Join(root, "usr", fmt.Sprint("dir", i/25))
+			must(t, os.MkdirAll(at, 0o755))
+			b := make([]byte, 20<<10)
+			for k := range b {
+				b[k] = byte(i*k + i>>8 + k>>8)
+			}
+			must(t, os.WriteFile(filepath.Join(at, fmt.Sprint("file", i)), b, 0o644))
+		}
+		must(t, unix.UtimesNano(root, []unix.Timespec{{Sec: 1}, {Sec: 1}}))
+	}
+	for i := range 400 { // one time for all three
+		for _, root := range trees {
+			name := filepath.Join(root, "usr", fmt.Sprint("dir", i/25), fmt.Sprint("file", i))
+			for _, n := range []string{name, filepath.Dir(name), filepath.Join(root, "usr")} {
+				must(t, unix.UtimesNano(n, []unix.Timespec{{Sec: 1}, {Sec: 1}}))
+			}
+		}
+	}
+	res, err := Unify(&Options{Trees: trees, Store: store, Layout: tree.LayoutObjects, Least: 1, Seal: SealNone})
+	must(t, err)
+	s, err := OpenStore(store, false)
+	must(t, err)
+	defer s.Close()
+	info, err := s.Info()
+	must(t, err)
+	if info.Trees != 1 || info.Guests != 3 {
+		t.Errorf("%d metadata trees for %d guests, want one for three", info.Trees, info.Guests)
+	}
+	one := res.Bytes / 3
+	if res.Meta*1000 > one*15 {
+		t.Errorf("metadata takes %d bytes of a tree of %d: more than 1.5 %%", res.Meta, one)
+	}
+	if info.MetaBytes != res.Meta {
+		t.Errorf("metadata: the store says %d bytes, unify %d", info.MetaBytes, res.Meta)
+	}
+	t.Logf("%.2f %% metadata", 100*float64(res.Meta)/float64(one))
+}
