@@ -255,7 +255,7 @@ func TestCheckpoint(t *testing.T) {
 	for i, s := range servers {
 		script += fmt.Sprintf("/bin/sockets serve %s >/tmp/out%d 2>&1 & ", s, i)
 	}
-	g := p.bundle("a", "10.77.0.1,10.77.0.3,fd77::1,fd77::3", "process.terminal=false", "sh:"+script+"exec sleep 100000")
+	g := p.bundle("a", "10.77.0.1,10.77.0.3,fd77::1,fd77::3", "process.terminal=false", "sh:"+script+"while :; do sleep 1; done")
 	b := p.guest("b", "10.77.0.2,fd77::2")
 	c := p.call("run", "-d", "-b", g.dir, g.id)
 	if res, err := rt.Run(c); err != nil || res.Code != 0 {

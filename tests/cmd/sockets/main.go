@@ -16,6 +16,7 @@
 //	sockets inherited FD NAME                     serve on the socket that is descriptor FD
 //	sockets uring                                 io_uring_setup(2)
 //	sockets bpf                                   bpf(2)
+//	sockets without bpf|cookie CMD...             run CMD where the kernel takes no BPF programs, or knows no SO_NETNS_COOKIE
 //	sockets netlink                               list the interfaces
 //	sockets ifconf                                list the interfaces by ioctl
 //	sockets rate tcp|pair|udp|bulk ADDR MS        the client of a measurement
@@ -112,6 +113,8 @@ func main() {
 			check("bpf", errno)
 		}
 		fmt.Println("ok")
+	case verb == "without" && len(a) >= 2:
+		without(a[0], a[1:])
 	case verb == "netlink":
 		fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW, 0)
 		check("socket", err)
