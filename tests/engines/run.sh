@@ -2,7 +2,7 @@
 # run.sh [SCRIPT]...: real engines with RUNTIME (./vsrun), as root; the scripts beside this one, by default Podman, containerd
 # and Docker. An engine that is not installed is skipped, and says so. These three run a daemon and a storage of their own, and
 # leave nothing running; podman-systemd, podman-rootless, docker-systemd, selinux and systemd use the machine's own.
-# VERBOSE=1 tells what passed, too.
+# VERBOSE=1 tells what passed, too; ONLY=REGEX tries the tests with such names alone, for a look at one.
 here=$(cd "$(dirname "$0")" && pwd)
 passed=0 failed=0 skipped=0
 log=$(mktemp)
