@@ -175,9 +175,6 @@ func (c *compiler) compile(s plan.Step) error {
 		// A session leader already (the engine's own doing) is as good.
 		c.ignore(c.call(unix.SYS_SETSID, "setsid"), unix.EPERM)
 	case plan.Keyring:
-		if s.Label != "" { // the keyring's, until execve(2); else the container may not use it
-			c.writeProc("self/attr/keycreate", s.Label, fmt.Sprintf("write %q to `/proc/self/attr/keycreate`", s.Label))
-		}
 		c.ignore(c.call(unix.SYS_KEYCTL, "keyctl", val(unix.KEYCTL_JOIN_SESSION_KEYRING), val(c.cstring(s.Name))), unix.ENOSYS)
 	case plan.Hostname:
 		c.call(unix.SYS_SETHOSTNAME, "sethostname", val(c.cstring(s.Name)), val(len(s.Name)))

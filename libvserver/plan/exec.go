@@ -48,7 +48,7 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 	if p.OOMScoreAdj != nil {
 		b.add(OOMScoreAdj{"process.oomScoreAdj", *p.OOMScoreAdj})
 	}
-	b.labels(p)
+	b.labels(p, !o.NoNewKeyring)
 	b.policies(p)
 	if b.linux.MemoryPolicy != nil {
 		b.memoryPolicy(b.linux.MemoryPolicy)
@@ -66,7 +66,7 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 	}
 	b.add(NewSession{Default})
 	if !o.NoNewKeyring {
-		b.add(Keyring{Origin: Default, Name: "_ses." + o.ID, Label: p.SelinuxLabel})
+		b.add(Keyring{Origin: Default, Name: "_ses." + o.ID})
 	}
 	if b.linux.Personality != nil {
 		b.personality()

@@ -30,9 +30,9 @@ func (b *builder) process() {
 		return
 	}
 	seccomp := b.filters()
-	b.labels(p)
+	b.labels(p, !b.opt.NoNewKeyring)
 	if !b.opt.NoNewKeyring {
-		b.add(Keyring{Origin: Default, Name: "_ses." + b.opt.ID, Label: p.SelinuxLabel})
+		b.add(Keyring{Origin: Default, Name: "_ses." + b.opt.ID})
 	}
 	b.scheduling(p)
 	if b.linux.Personality != nil {
@@ -237,7 +237,8 @@ func rlimitNumber(name string) int {
 	return -1
 }
 
-func (b *builder) labels(p *specs.Process) {
+// labels are the process', and with a keyring of its own that one's: without it the process could not use its keyring.
+func (b *builder) labels(p *specs.Process, keyring bool) {
 	if p.ApparmorProfile != "" && p.ApparmorProfile != "unconfined" || p.ApparmorProfile == "unconfined" && b.facts.AppArmor {
 		if !b.facts.AppArmor {
 			b.fault("process.apparmorProfile", "profile "+strconv.Quote(p.ApparmorProfile)+" asked for, but AppArmor is not enabled on this host")
@@ -249,6 +250,9 @@ func (b *builder) labels(p *specs.Process) {
 			b.fault("process.selinuxLabel", "label "+strconv.Quote(p.SelinuxLabel)+" asked for, but SELinux is not enabled on this host")
 		}
 		b.add(Label{Origin: "process.selinuxLabel", LSM: "selinux", File: "exec", Value: p.SelinuxLabel, Name: p.SelinuxLabel})
+		if keyring {
+			b.add(Label{Origin: "process.selinuxLabel", LSM: "selinux", File: keyLabel, Value: p.SelinuxLabel, Name: p.SelinuxLabel})
+		}
 	}
 	if b.linux.MountLabel != "" && !b.facts.SELinux {
 		b.fault("linux.mountLabel", "label "+strconv.Quote(b.linux.MountLabel)+" asked for, but SELinux is not enabled on this host")

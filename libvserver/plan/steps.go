@@ -176,11 +176,10 @@ type NewSession struct{ Origin }
 
 func (NewSession) String() string { return "start a new session" }
 
-// Keyring gives the process a session keyring of its own (keyrings(7)). Label is its SELinux label, that of the process.
+// Keyring gives the process a session keyring of its own (keyrings(7)).
 type Keyring struct {
 	Origin
-	Name  string
-	Label string
+	Name string
 }
 
 func (s Keyring) String() string { return "join session keyring " + s.Name }

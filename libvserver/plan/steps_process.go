@@ -150,7 +150,7 @@ func (s User) String() string {
 	return string(b)
 }
 
-// Label arranges for the LSM label that execve(2) shall switch to.
+// Label arranges for the LSM label that execve(2) shall switch to, or for that of keyrings which are made until then.
 type Label struct {
 	Origin
 	LSM   string // "apparmor" or "selinux"
@@ -159,7 +159,15 @@ type Label struct {
 	Name  string
 }
 
-func (s Label) String() string { return "switch to the " + s.LSM + " label " + strconv.Quote(s.Name) }
+func (s Label) String() string {
+	if s.File == keyLabel {
+		return "give keyrings the " + s.LSM + " label " + strconv.Quote(s.Name)
+	}
+	return "switch to the " + s.LSM + " label " + strconv.Quote(s.Name)
+}
+
+// keyLabel is the file of keyrings' labels (selinux(8): setkeycreatecon(3)).
+const keyLabel = "keycreate"
 
 // Seccomp loads the filter. Insns are filled in by who launches: the compiled form of the profile.
 type Seccomp struct {
