@@ -274,30 +274,36 @@ func (n *creation) undo(cause error) error {
 		}
 		_ = fault.On && fault.At(fault.UndoKilled)
 	}
-	if err := unmountRoot(n.hooks.Below, n.plan.Rootfs); err != nil {
-		log.Warnf("%v", err)
-	}
-	if n.rdt != nil {
-		if err := removeRdt(n.rdt.done...); err != nil {
-			log.Warnf("remove the resctrl group of the failed container: %v", err)
+	left := false
+	try := func(what string, err error) {
+		if err != nil {
+			log.Warnf("%s of the failed container: %v", what, err)
+			left = true
 		}
+	}
+	try("unmount the mounts", unmountRoot(n.hooks.Below, n.plan.Rootfs))
+	if n.rdt != nil {
+		try("remove the resctrl group", removeRdt(n.rdt.done...))
 	}
 	if why := n.outOfMemory(); why != "" {
 		cause = fmt.Errorf("%w: %s", cause, why)
 	}
 	detachNetwork(n.cg, n.hooks.NetCgroup)
-	if err := n.cg.Destroy(); err != nil {
-		log.Warnf("remove the cgroup of the failed container: %v", err)
-	}
+	try("remove the cgroup", n.cg.Destroy())
 	_ = fault.On && fault.At(fault.UndoCgroup)
-	if err := n.releaseNetwork(&n.hooks); err != nil {
-		log.Warnf("give up the network context of the failed container: %v", err)
-	}
+	try("give up the network context", n.releaseNetwork(&n.hooks))
 	if n.hooks.PostStop && n.process != nil {
 		n.runPoststop(n.bundle.Spec)
 	}
-	n.undoUpper()
-	if err := n.dir.Remove(n.rec.Xid); err != nil {
+	try("remove the upper layer", n.undoUpper())
+	if left {
+		// The record, which is still there, is the only way to what is left. The poststop hooks have run.
+		n.hooks.PostStop = false
+		n.hooks.save(n.rec)
+		_ = n.dir.Save(n.rec)
+		n.dir.Unlock()
+		log.Warnf("the failed container %s is left: delete --force removes it", n.o.ID)
+	} else if err := n.dir.Remove(n.rec.Xid); err != nil {
 		log.Warnf("remove the state of the failed container: %v", err)
 	}
 	n.dir = nil

@@ -68,7 +68,7 @@ func (c *container) notifyProxy() error {
 	defer unix.Close(c.notify)
 	host, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return os.NewSyscallError("socket", err)
+		return fmt.Errorf("NOTIFY_SOCKET: socket: %w", err)
 	}
 	defer unix.Close(host)
 	name := os.Getenv("NOTIFY_SOCKET")
@@ -82,12 +82,12 @@ func (c *container) notifyProxy() error {
 	for {
 		n, err := unix.Poll([]unix.PollFd{{Fd: int32(c.notify), Events: unix.POLLIN}}, 100)
 		if err != nil && err != unix.EINTR {
-			return os.NewSyscallError("poll", err)
+			return fmt.Errorf("the container's NOTIFY_SOCKET: poll: %w", err)
 		}
 		if n > 0 {
 			k, err := unix.Read(c.notify, buf)
 			if err != nil {
-				return os.NewSyscallError("read", err)
+				return fmt.Errorf("the container's NOTIFY_SOCKET: read: %w", err)
 			}
 			for line := range strings.SplitSeq(string(buf[:k]), "\n") {
 				if strings.HasPrefix(line, "READY=") {
@@ -103,6 +103,14 @@ func (c *container) notifyProxy() error {
 		if !state.Alive(c.rec.InitPid, c.rec.InitStart) { // which a zombie, of a detached run, is not
 			return nil
 		}
+	}
+}
+
+// tellReady is the proxy for run: the container runs, and does so if its service manager can't be told of it. That one sees to
+// a service that does not become ready.
+func (c *container) tellReady() {
+	if err := c.notifyProxy(); err != nil {
+		log.Warnf("container %s: its service manager is not told when it is ready: %v", c.rec.ID, err)
 	}
 }
 

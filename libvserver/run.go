@@ -45,7 +45,7 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 	}
 	if o.Detach {
 		if n.hooks.Notify {
-			return 0, n.notifyProxy()
+			n.tellReady()
 		}
 		return 0, nil
 	}
@@ -99,7 +99,7 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 	forward.To(n.process.PIDFD)
 	_ = fault.On && fault.At(fault.Foreground)
 	if n.hooks.Notify {
-		go func() { _ = n.notifyProxy() }()
+		go n.tellReady()
 	}
 	mounts := n.holdMounts()
 	end, err := waitExit(n.process.PIDFD)

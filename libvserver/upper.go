@@ -302,12 +302,10 @@ func copyXattrs(from string, to int) error {
 }
 
 // undoUpper removes the upper layer of a container that could not be made, also one that is kept if it is new.
-func (n *creation) undoUpper() {
+func (n *creation) undoUpper() error {
 	u := n.hooks.Upper
 	u.Keep = u.Keep && n.upperThere
-	if err := removeUpper(&u, n.rec.Xid); err != nil {
-		log.Warnf("%v", err)
-	}
+	return removeUpper(&u, n.rec.Xid)
 }
 
 // removeUpper removes what a container has written, or leaves it if it is kept, and gives up the tree. It can be repeated.

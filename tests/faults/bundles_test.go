@@ -19,6 +19,7 @@ type fixture struct {
 	env   []string
 	made  func(s *scene, bundle string)
 	each  func(s *scene) // before each container
+	fails bool           // no container comes of it, and what was made is undone
 	// cold is what a container finds and leaves, which each of these makes anew, with the helper. What was half made is not in
 	// the way of the next one.
 	cold []string
@@ -132,6 +133,7 @@ var fixtures = []fixture{
 		}
 		return ""
 	}},
+	{name: "missing", edits: edits("args:/no/such/program"), fails: true},
 	{name: "nopivot", edits: edits(), flags: []string{"--no-pivot", "--no-new-keyring"}},
 }
 
