@@ -101,6 +101,12 @@ var noFixture = map[string]func() string{
 		}
 		return ""
 	},
+	"ReadonlyMount": func() string {
+		if harness.CgroupLayout() == "v2" {
+			return "needs cgroups of version 1, whose directory of mounts gets it"
+		}
+		return ""
+	},
 	"Landlock": func() string {
 		if harness.LandlockABI() < 2 {
 			return "needs Landlock"
