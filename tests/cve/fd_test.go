@@ -99,7 +99,7 @@ func TestJoinPeeked(t *testing.T) {
 			if how == "startContainer" {
 				p.config("b", `hooks={"startContainer":[{"path":"/bin/true"},{"path":"/bin/true"}]}`)
 			}
-			for range 60 {
+			rounds(60, func(int) bool {
 				switch how {
 				case "exec":
 					p.try("exec", id, "/bin/true")
@@ -108,7 +108,8 @@ func TestJoinPeeked(t *testing.T) {
 				default:
 					p.run("b")
 				}
-			}
+				return true
+			})
 			text, _ := os.ReadFile(out)
 			for line := range strings.Lines(string(text)) {
 				line = strings.TrimSpace(line)
@@ -182,12 +183,16 @@ func TestJoinTraced(t *testing.T) {
 					p.config("b", `hooks={"`+how+`":[{"path":"/bin/true"},{"path":"/bin/true"},{"path":"/bin/true"}]}`)
 				}
 				failed := ""
-				for range 20 {
+				n := rounds(20, func(int) bool {
 					if how == "exec" {
 						p.try("exec", id, "/bin/true")
 					} else if res := p.run("b"); res.Code != 0 {
 						failed = res.Stderr
 					}
+					return true
+				})
+				if n < 20 {
+					p.note("%d rounds", n)
 				}
 				if failed != "" {
 					p.note("the joining container did not run: %.100s", strings.TrimSpace(failed))

@@ -182,7 +182,7 @@ func (p *place) falls(format string, args ...any) {
 }
 
 func (p *place) call(args ...string) harness.Call {
-	return harness.Call{Args: append([]string{"--root", p.root}, args...), Env: p.env, PureV2: pureV2, Timeout: 30 * time.Second}
+	return harness.Call{Args: append([]string{"--root", p.root}, args...), Env: p.env, PureV2: pureV2, Timeout: 2 * time.Minute}
 }
 
 // try calls the runtime; what it answers is for the test to judge.
