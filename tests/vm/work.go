@@ -27,7 +27,7 @@ const workSize = 16 << 30
 // steady keeps the kernel from patching its scheduler while the machine runs. CRIU's breakpoints are perf events of a process: with
 // the first, and a second after the last of them, the kernel changes an instruction of __schedule (perf_sched_events), and under
 // emulation the other processor may trip over that, and panic. An event that does nothing (perf_event_open(2)) is always there.
-const steady = `perl -e 'syscall(298, pack("LLQQQQQLLQ", 1, 64, 9, 0, 0, 0, 0, 0, 0, 0), 0, -1, -1, 0) < 0 and die "perf_event_open: $!\n"; sleep' </dev/null >/dev/null &
+const steady = `perl -e 'my $a = pack("LLQQQQQLLQ", 1, 64, 9, 0, 0, 0, 0, 0, 0, 0); syscall(298, $a, 0, -1, -1, 0) < 0 and die "perf_event_open: $!\n"; sleep' </dev/null >/dev/null &
 `
 
 // workDisk makes the disk that is the guest's /work: the tree's files, the built vsrun, bin with the programs, and tests with
