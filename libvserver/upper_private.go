@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/log"
 )
 
@@ -38,7 +39,10 @@ func (n *creation) makePrivate() error {
 		if err := unix.Mkdir(uppers, 0o700); err != nil && err != unix.EEXIST {
 			return &os.PathError{Op: "mkdir", Path: uppers, Err: err}
 		}
-		spread(uppers)
+		if fd, err := unix.Open(uppers, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+			host.SpreadDirectories(fd)
+			unix.Close(fd)
+		}
 		if err := unix.Mkdir(boot, 0o700); err != nil && err != unix.EEXIST {
 			return &os.PathError{Op: "mkdir", Path: boot, Err: err}
 		} else if err == nil {
@@ -56,21 +60,6 @@ func (n *creation) makePrivate() error {
 		return &os.LinkError{Op: "link", Old: o.Lower + ".ref", New: dir + "/" + refName, Err: err}
 	}
 	return nil
-}
-
-// spread has ext4 put a directory's subdirectories where there are few yet (EXT4_TOPDIR_FL, chattr(1)). Where many files come and
-// go, such as below /tmp, it passes over each inode that was deleted in the last minutes whenever it wants one
-// (recently_deleted in the kernel's fs/ext4/ialloc.c), and of these a layer takes ten: that has been two milliseconds.
-func spread(dir string) {
-	const topdir = 0x00020000
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return
-	}
-	defer unix.Close(fd)
-	if flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS); err == nil {
-		_ = unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags|topdir)) // others have no such flag
-	}
 }
 
 // sweepUppers removes what containers have left that ran before the machine was booted.

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/host"
 )
 
 // run is one process's work on a store. Its directory, STORE/tmp/PID-RANDOM, is locked as long as it lives: one that
@@ -31,6 +33,7 @@ func (s *Store) begin(p *Progress) (*run, []string, error) {
 	r := &run{Store: s, index: s.loadIndex(), progress: p}
 	for {
 		r.name = strconv.Itoa(os.Getpid()) + "-" + random()
+		host.SpreadDirectories(s.temp) // metadata trees are many inodes
 		if err := unix.Mkdirat(s.temp, r.name, 0o700); err != nil {
 			return nil, nil, fmt.Errorf("mkdir %s/%s/%s: %w", s.Path, tempDir, r.name, err)
 		}

@@ -73,7 +73,7 @@ func TestSealedContainer(t *testing.T) {
 				t.Fatalf("mount: %s", out)
 			}
 			out, errs := run()
-			if out != "65536 0 0 65538" || strings.Count(errs, "I/O error") != 2 {
+			if out != "65536 0 0 65538" || strings.Count(errs, "Input/output error") != 2 {
 				t.Errorf("changed behind the store's back: %s %s", out, errs)
 			}
 			if res := p.try("store", "--store", at+"/store", "verify"); res.Code == 0 || !strings.Contains(res.Stdout+res.Stderr, "2") {
