@@ -36,6 +36,7 @@ var suites = []suite{
 	{name: "docker-systemd", command: engines("docker-systemd"), limit: 30 * time.Minute},
 	{name: "unify", command: "code=0; export VSRUN_TEST_KILLS=2; for fs in ext4 btrfs xfs; do TMPDIR=/mnt/$fs tests/vm/suite/gotest -timeout 25m libvserver/unify || code=1; done; exit $code",
 		limit: 40 * time.Minute},
+	{name: "unify-engines", command: engines("unify"), limit: 15 * time.Minute},
 	{name: "netcontext", command: "export VSRUN_TEST_CONTEXTS=60; tests/vm/suite/gotest -timeout 25m tests/netcontext && tests/vm/suite/gotest -run TestVerifier libvserver/netcontext/job",
 		limit: 30 * time.Minute},
 	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=8 tests/vm/suite/gotest -timeout 55m tests/integration", limit: time.Hour},
