@@ -70,7 +70,7 @@ run: vsrun ## show a container's life, from create to delete, as root
 
 test: vsrun ## run all tests: unit, golden and integration (RUNTIME=runc tests another runtime; ARGS='-run X')
 	@contrib/need busybox unshare
-	@contrib/need uidmap nginx dnsmasq || echo 'test: going on without what is missing' >&2
+	@contrib/need uidmap iproute2 nginx dnsmasq || echo 'test: going on without what is missing' >&2
 	@go run ./tests/cmd/report -also tests/conformance -count=1 -timeout 20m $(ARGS) ./...
 
 lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
@@ -83,7 +83,7 @@ lint: $(HELPER) ## gofmt, go vet, staticcheck, shell syntax
 	cd tests/conformance && go vet ./... && go run $(STATICCHECK) ./...
 
 bench: vsrun ## compare with runc, crun and unshare, and unify with hardlink, jdupes and rdfind, side by side (ARGS='-n 50 NAME=PATH')
-	@contrib/need busybox unshare gcc libc
+	@contrib/need busybox unshare gcc libc iproute2
 	@contrib/need runc crun || echo 'bench: going on without what is missing' >&2
 	@go run ./tests/bench $(ARGS)
 	@go run ./tests/bench/net
