@@ -316,6 +316,22 @@ func TestCheckpoint(t *testing.T) {
 	if got := p.world("get", "tcp", "10.77.0.1:80"); got != refused {
 		t.Errorf("saved, and gone: %q", got)
 	}
+	sockets := filepath.Join(images, "netcontext.txt")
+	good, err := os.ReadFile(sockets)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"1 9 x\n", string(good)} {
+		if err := os.WriteFile(sockets, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if text == string(good) {
+			break
+		}
+		if res := p.try("restore", "-d", "-b", g.dir, "--image-path", images, g.id); res.Code != 1 || !strings.Contains(res.Stderr, "netcontext.txt: damaged") {
+			t.Errorf("damaged images: %d %s", res.Code, res.Stderr)
+		}
+	}
 	res = p.try("restore", "-d", "-b", g.dir, "--image-path", images, g.id)
 	if res.Code != 0 {
 		log, _ := os.ReadFile(filepath.Join(images, "restore.log"))
