@@ -16,7 +16,7 @@ import (
 type Leftovers struct {
 	Contexts  int // entries of containers that are gone
 	Addresses int // in the map of owners, of contexts that have no entry
-	Pins      int // of network namespaces that have no contexts
+	Pins      int // of network namespaces that have no contexts; where there are none at all, of other versions of vsrun
 }
 
 // None tells that there is nothing.
@@ -54,8 +54,45 @@ func Sweep(remove bool) (Leftovers, error) {
 	if l.Addresses, err = r.sweepOwners(list, remove); err != nil {
 		return l, err
 	}
-	l.Pins, err = sweepPins(list, remove)
+	if l.Pins, err = sweepPins(list, remove); err != nil || l.Contexts < len(list) {
+		return l, err
+	}
+	n, err := sweepVersions(remove)
+	l.Pins += n
 	return l, err
+}
+
+// sweepVersions looks for what other versions of vsrun have pinned. As long as there are contexts it may be in use.
+func sweepVersions(remove bool) (n int, err error) {
+	dirs, err := os.ReadDir(Dir)
+	if err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			err = nil
+		}
+		return 0, err
+	}
+	for _, d := range dirs {
+		if d.Name() == ABI {
+			continue
+		}
+		pins, err := os.ReadDir(Dir + "/" + d.Name())
+		if err != nil {
+			return n, err
+		}
+		n += len(pins)
+		if !remove {
+			continue
+		}
+		for _, p := range pins {
+			if err := os.Remove(Dir + "/" + d.Name() + "/" + p.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
+				return n, err
+			}
+		}
+		if err := os.Remove(Dir + "/" + d.Name()); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return n, err
+		}
+	}
+	return n, nil
 }
 
 // sweepOwners looks for addresses whose context is in no entry.
