@@ -69,7 +69,7 @@ check 'cp' 0 '^content$' sh -c "podman cp '$dir/vol/file' c1:/tmp/copy && podman
 check 'stop' 0 'c1' podman stop -t 20 c1
 check 'stopped' 0 '^exited 5$' podman inspect c1 -f '{{.State.Status}} {{.State.ExitCode}}'
 check 'rm' 0 'c1' podman rm c1
-check 'pod' 0 '^ok$' sh -c "podman pod create --name p1 --network none --infra=false >/dev/null; podman run --rm --pod p1 $i echo ok; podman pod rm -f p1 >/dev/null"
-many "${AT_ONCE:-20}" podman
+check 'pod' 0 '^ok$' sh -c "podman pod create --name p1 --infra=false >/dev/null; podman run --rm --network none --pod p1 $i echo ok; podman pod rm -f p1 >/dev/null"
+many "${AT_ONCE:-100}" podman
 compare_census
 result

@@ -57,7 +57,7 @@ check 'denied: exec of a file of the host' '126' '(p|P)ermission denied' run -v 
 check 'denied: to see the host' 0 '^denied$' run --pid host --security-opt label=level:s0:c1,c2 $i sh -c 'cat /proc/1/environ >/dev/null 2>&1 || echo denied'
 check 'exec, enforced' 0 "^$container" sh -c "podman run -d --name l --network none $i sleep 100000 >/dev/null; podman exec l cat /proc/self/attr/current; podman rm -ft 0 l >/dev/null"
 check 'terminal, enforced' 7 '/dev/pts/0$' sh -c "script -qec \"podman run --rm --network none -it $i sh -c 'tty; sleep 0.3; exit 7'\" /dev/null"
-check 'pod, enforced' 0 "^$container" sh -c "podman pod create --name p1 --network none --infra=false >/dev/null; podman run --rm --pod p1 $i cat /proc/self/attr/current; podman pod rm -f p1 >/dev/null"
+check 'pod, enforced' 0 "^$container" sh -c "podman pod create --name p1 --infra=false >/dev/null; podman run --rm --network none --pod p1 $i cat /proc/self/attr/current; podman pod rm -f p1 >/dev/null"
 setenforce 0
 compare_census
 result
