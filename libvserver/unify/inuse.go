@@ -203,7 +203,11 @@ func writers(dir string) error {
 				continue
 			}
 			if b, err := os.ReadFile(base + "/fdinfo/" + n); err == nil && writable(string(b)) {
-				found = fmt.Errorf("process %s has %s open for writing", pid, strings.TrimPrefix(at, dir))
+				if at == dir {
+					found = fmt.Errorf("process %s has the directory itself open: is it another vsrun?", pid)
+				} else {
+					found = fmt.Errorf("process %s has %s open for writing", pid, strings.TrimPrefix(at, dir))
+				}
 			}
 		}
 	})
