@@ -189,7 +189,7 @@ many() {
 		[ -S "$dir/sock" ] && socket=unix://$dir/sock
 		cat >"$dir/bin/api" <<T
 #!/bin/sh
-printf '%s /v1.41/containers/%s HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' "\$1" "\$2" \${#3} "\$3" | socat -t 3000 - "UNIX-CONNECT:${socket#unix://}" | tr -d '\r' | sed -n '1s/^[^ ]* //p; \$s/^{.*/&/p'
+printf '%s /v1.41/containers/%s HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' "\$1" "\$2" \${#3} "\$3" | socat -t 3000 - "UNIX-CONNECT:${socket#unix://},shut-none" | tr -d '\r' | sed -n '1s/^[^ ]* //p; \$s/^{.*/&/p'
 T
 		chmod +x "$dir/bin/api"
 		body='{"Image":"'$image'","Cmd":["sleep","100000"],"HostConfig":{"NetworkMode":"none"}}'
