@@ -79,11 +79,12 @@ pty() { script -qec "$1" /dev/null; }
 
 # await COMMAND: waits for it to succeed, five seconds (times PATIENCE) at most.
 await() {
-	for _ in $(seq $((50 * PATIENCE))); do
+	until_=$(($(date +%s) + 5 * PATIENCE))
+	while :; do
 		"$@" >/dev/null 2>&1 && return
+		[ "$(date +%s)" -le $until_ ] || return 1
 		sleep 0.1
 	done
-	return 1
 }
 
 # stop_pid PIDFILE: ends a daemon that this script has started.
