@@ -77,9 +77,9 @@ watch() { # PID of the script
 # pty COMMAND: runs a shell line on a terminal of its own.
 pty() { script -qec "$1" /dev/null; }
 
-# await COMMAND: waits for it to succeed, five seconds (times PATIENCE) at most.
+# await COMMAND: waits for it to succeed, twenty seconds (times PATIENCE) at most.
 await() {
-	until_=$(($(date +%s) + 5 * PATIENCE))
+	until_=$(($(date +%s) + 20 * PATIENCE))
 	while :; do
 		"$@" >/dev/null 2>&1 && return
 		[ "$(date +%s)" -le $until_ ] || return 1
