@@ -106,7 +106,7 @@ scratch() {
 	chmod 755 "$dir"
 	trap 'trap - EXIT; step 120 "the end"; cleanup; kill $watcher 2>/dev/null; clear_away' EXIT
 	trap 'exit 130' INT TERM
-	step 60 image
+	step 180 'the start'
 	watch $$ 2>/dev/null &
 	watcher=$!
 	# shellcheck disable=SC2034 # for the scripts
