@@ -2,13 +2,13 @@ package libvserver
 
 import (
 	"os"
-	"strings"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/hooks"
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/seccomp"
@@ -28,30 +28,11 @@ func runHooksIn(rec *state.Record, kind string, list []specs.Hook, status specs.
 	}
 	pid := rec.InitPid
 	if ns&unix.CLONE_NEWPID != 0 {
-		pid = pidInside(rec.InitPid)
+		pid = host.PIDInside(rec.InitPid)
 	}
 	return hooks.Run(kind, list, hookState(rec, status, pid), func(path string, args, env []string, in, out int) (int, error) {
 		return launch.RunIn(pidfd, ns, path, args, env, in, out)
 	})
-}
-
-// pidInside is a process's pid in the innermost namespace it is in (NSpid, proc_pid_status(5)).
-func pidInside(pid int) int {
-	b, err := os.ReadFile("/proc/" + itoa(pid) + "/status")
-	if err != nil {
-		return pid
-	}
-	for line := range strings.Lines(string(b)) {
-		if rest, ok := strings.CutPrefix(line, "NSpid:"); ok {
-			f := strings.Fields(rest)
-			n := 0
-			for _, c := range f[len(f)-1] {
-				n = n*10 + int(c-'0')
-			}
-			return n
-		}
-	}
-	return pid
 }
 
 // runPoststart runs the poststart hooks, of which the first that fails ends the container.

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/bpf"
+	"github.com/vsrun/vsrun/libvserver/host"
 )
 
 // What a checkpoint has to keep of a socket: CRIU binds it to the address that it is bound to, and not to what was asked for.
@@ -137,16 +138,7 @@ func eachSocket(pids []int, do func(m int, nspid, fd string, sock int32) error) 
 
 func eachSocketOf(pid int, do func(nspid, fd string, sock int32) error) error {
 	dir := "/proc/" + strconv.Itoa(pid)
-	status, err := os.ReadFile(dir + "/status")
-	if err != nil {
-		return err
-	}
-	nspid := ""
-	for line := range strings.Lines(string(status)) {
-		if f := strings.Fields(line); len(f) > 1 && f[0] == "NSpid:" {
-			nspid = f[len(f)-1]
-		}
-	}
+	nspid := strconv.Itoa(host.PIDInside(pid))
 	pidfd, err := unix.PidfdOpen(pid, 0)
 	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
