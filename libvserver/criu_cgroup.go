@@ -2,7 +2,6 @@ package libvserver
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -38,19 +37,17 @@ func keepCgroupFlags() (giveBack func()) {
 
 // cgroupFlags are the options of a cgroup2 filesystem at /sys/fs/cgroup; none where something else is there.
 func cgroupFlags() (flags []string) {
-	b, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := readMounts("self")
 	if err != nil {
 		return nil
 	}
-	for line := range strings.Lines(string(b)) {
-		front, back, _ := strings.Cut(strings.TrimSpace(line), " - cgroup2 ")
-		f := strings.Fields(front)
-		if back == "" || len(f) < 5 || f[4] != host.CgroupRoot {
+	for i := range mounts {
+		m := &mounts[i]
+		if m.fs != "cgroup2" || m.point != host.CgroupRoot {
 			continue
 		}
 		flags = nil
-		_, options, _ := strings.Cut(back, " ")
-		for o := range strings.SplitSeq(options, ",") {
+		for o := range strings.SplitSeq(m.super, ",") {
 			if o != "rw" && o != "ro" {
 				flags = append(flags, o)
 			}

@@ -224,6 +224,7 @@ type mountLine struct {
 	id    int
 	point string
 	fs    string
+	super string // the filesystem's options
 }
 
 func readMounts(pid string) ([]mountLine, error) {
@@ -238,8 +239,9 @@ func readMounts(pid string) ([]mountLine, error) {
 		if len(f) < 5 {
 			continue
 		}
-		fs, _, _ := strings.Cut(back, " ")
-		list = append(list, mountLine{atoi(f[0]), unescapePoint(f[4]), fs})
+		fs, back, _ := strings.Cut(back, " ")
+		_, super, _ := strings.Cut(strings.TrimSuffix(back, "\n"), " ") // after the source
+		list = append(list, mountLine{atoi(f[0]), unescapePoint(f[4]), fs, super})
 	}
 	return list, nil
 }

@@ -156,7 +156,7 @@ func TestMountNames(t *testing.T) {
 		t.Fatal(err)
 	}
 	root := openRoot(t, dir)
-	mounts := []mountLine{{1, "/", "ext4"}, {2, "/a", "ext4"}, {3, "/a/sub", "xfs"}, {4, "/a/b", "ext4"}, {5, "/proc/keys", "devtmpfs"}, {6, "/proc/acpi", "tmpfs"}}
+	mounts := []mountLine{{id: 1, point: "/", fs: "ext4"}, {id: 2, point: "/a", fs: "ext4"}, {id: 3, point: "/a/sub", fs: "xfs"}, {id: 4, point: "/a/b", fs: "ext4"}, {id: 5, point: "/proc/keys", fs: "devtmpfs"}, {id: 6, point: "/proc/acpi", fs: "tmpfs"}}
 	got := dumpMounts(outerMounts(mounted(), ""), root, mounts)
 	want := []proto.Pair{{Key: "/a", Val: "/a"}, {Key: "/a/b", Val: "/a/b"}, {Key: "/dev/null", Val: "/dev/null"}, {Key: "/proc/keys", Val: "/dev/null"}, {Key: "/a/sub", Val: "/a/sub"}}
 	if d := cmp.Diff(want, got); d != "" {
