@@ -146,7 +146,8 @@ func (p *place) killedAtAnyMoment(verbs []string, kills int, leftover func() []s
 	t.Logf("VSRUN_TEST_SEED=%d", seed)
 	rng := rand.New(rand.NewPCG(seed, 0))
 
-	// How long a command takes undisturbed bounds the moment to kill it.
+	// How long a command takes undisturbed bounds the moment to kill it: the first ones, which may be slow, and later every one that
+	// the kill came too late for.
 	usual := map[string]time.Duration{}
 	for range 3 {
 		usual["create"] += p.must("create", "-b", p.bundle(), p.tag).Duration / 3
@@ -181,10 +182,10 @@ func (p *place) killedAtAnyMoment(verbs []string, kills int, leftover func() []s
 		if err != nil {
 			t.Fatal(err)
 		}
-		if res.Code == 137 {
-			if killed[what]++; killed[what] == kills {
-				verbs = slices.DeleteFunc(slices.Clone(verbs), func(v string) bool { return v == what })
-			}
+		if res.Code != 137 {
+			usual[what] = (usual[what] + res.Duration) / 2
+		} else if killed[what]++; killed[what] == kills {
+			verbs = slices.DeleteFunc(slices.Clone(verbs), func(v string) bool { return v == what })
 		}
 		where := fmt.Sprintf("round %d: %s killed after %v", round, what, after)
 
