@@ -115,11 +115,13 @@ scratch() {
 	mkdir "$dir/vol"
 	echo content >"$dir/vol/file"
 	printf '{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["mkdir","mkdirat"],"action":"SCMP_ACT_ERRNO","errnoRet":95}]}' >"$dir/seccomp.json"
+	cd "$dir" || exit 1 # what an engine leaves where it was called (conmon: a file "oom") goes with it
 }
 
 mount_count() { grep -c "$dir" /proc/self/mountinfo; }
 
 clear_away() {
+	cd /
 	awk -v d="$dir/" 'index($5, d) == 1 { print $5 }' /proc/self/mountinfo | sort -r | while read -r m; do umount -l "$m"; done
 	if grep -q "$dir/" /proc/self/mountinfo; then
 		echo "FAIL $engine: mounts are left below $dir: it is not removed" >&2
