@@ -22,8 +22,6 @@ import (
 // Errors whose words engines look for; they are runc's.
 var (
 	ErrNotRunning     = errors.New("container not running")
-	ErrStillRunning   = errors.New("container still running")
-	ErrPaused         = errors.New("container paused")
 	ErrStopped        = errors.New("cannot start a container that has stopped")
 	ErrAlreadyRunning = errors.New("cannot start an already running container")
 )

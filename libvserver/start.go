@@ -44,8 +44,10 @@ func (r *Runtime) Start(id string) error {
 		return ErrStopped
 	case specs.StateCreating:
 		return fmt.Errorf("cannot start container %s: it is still being created", id)
-	default:
+	case specs.StateRunning:
 		return ErrAlreadyRunning
+	default:
+		return fmt.Errorf("cannot start a container in the %s state", status) // runc's words, of a paused one
 	}
 	l := loadLaunched(c.rec)
 	if l.StartHooks {

@@ -46,7 +46,7 @@ check 'scope: limits' 0 '^CPUQuotaPerSecUSec=500ms MemoryLow=33554432 MemoryMax=
 check 'scope: cpuset' 0 '^AllowedCPUs=0$' systemctl show "$scope" -p AllowedCPUs
 check 'cgroup: limits' 0 '^67108864 50000 100000 17 0 $' podman exec l sh -c 'cd /sys/fs/cgroup; cat memory.max cpu.max pids.max cpuset.cpus | tr "\\n" " "'
 check 'update' 0 '^104857600 104857600$' sh -c "podman update --memory 100m l >/dev/null; echo \$(podman exec l cat /sys/fs/cgroup/memory.max) \$(systemctl show '$scope' -p MemoryMax --value)"
-check 'device after daemon-reload' 0 '^allowed Operation not permitted$' sh -c "systemctl daemon-reload; podman exec l sh -c 'head -c 0 /dev/fuse && echo allowed'; podman exec --privileged l sh -c 'mknod /tmp/m c 1 1; head -c 1 /tmp/m' 2>&1 | sed 's/.*: //'" 
+check 'device after daemon-reload' 0 '^allowed Operation not permitted$' sh -c "systemctl daemon-reload; echo \$(podman exec l sh -c 'head -c 0 /dev/fuse && echo allowed'; podman exec --privileged l sh -c 'mknod /tmp/m c 1 1; head -c 1 /tmp/m' 2>&1 | sed 's/.*: //')"
 check 'device after daemon-reexec' 0 '^allowed$' sh -c "systemctl daemon-reexec; podman exec l sh -c 'head -c 0 /dev/fuse && echo allowed'"
 check 'systemctl kill' 0 '^137$' sh -c "systemctl kill -s KILL '$scope'; podman wait l"
 check 'scope is gone' 0 '!libpod' sh -c "for n in 1 2 3 4 5 6 7 8 9; do r=\$(systemctl list-units --all --no-legend 'libpod-*.scope'); [ -z \"\$r\" ] && break; sleep 0.3; done; echo \"\$r\"; podman rm l >/dev/null"

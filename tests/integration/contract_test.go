@@ -279,4 +279,9 @@ func TestShapes(t *testing.T) {
 	if s, _ := ns["NEWNS"].(string); !regexp.MustCompile(`^/proc/\d+/ns/mnt$`).MatchString(s) {
 		t.Errorf("namespace_paths: %v", ns)
 	}
+	// by controller; that of version 2 has no name
+	paths, _ := doc["cgroup_paths"].(map[string]any)
+	if _, ok := paths[""].(string); ok != (layout != "v1") || (len(paths) > 1) == (layout == "v2") {
+		t.Errorf("cgroup_paths on %s: %v", layout, paths)
+	}
 }
