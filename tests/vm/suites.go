@@ -39,12 +39,16 @@ var suites = []suite{
 	{name: "unify-engines", command: engines("unify"), limit: 15 * time.Minute},
 	{name: "netcontext", command: "export VSRUN_TEST_CONTEXTS=60; tests/vm/suite/gotest -timeout 25m tests/netcontext && tests/vm/suite/gotest -run TestVerifier libvserver/netcontext/job",
 		limit: 30 * time.Minute},
-	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=8 tests/vm/suite/gotest -timeout 55m tests/integration", limit: time.Hour},
+	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=8 tests/vm/suite/gotest -timeout 55m -skip '" + criuTests + "' tests/integration", limit: time.Hour},
+	{name: "checkpoint", command: "NOTES=1 tests/vm/suite/gotest -timeout 40m -run '" + criuTests + "' tests/integration", limit: 45 * time.Minute},
 	{name: "faults", command: "NOTES=1 VSRUN_TEST_FAULTS=all VSRUN_TEST_TIME=25m tests/vm/suite/gotest -timeout 40m tests/faults", limit: 45 * time.Minute},
 	{name: "load", command: "NOTES=1 VSRUN_TEST_CLOCK=1 VSRUN_LOAD_TIME=2m VSRUN_LOAD_CYCLES=500 tests/vm/suite/gotest -timeout 25m tests/load", limit: 30 * time.Minute},
 	{name: "conformance", command: "tests/vm/suite/gotest -timeout 55m --program-timeout=180s --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
 	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute},
 }
+
+// criuTests are the tests of tests/integration that need CRIU: a suite of their own.
+const criuTests = "Checkpoint|Restore|PreDump|PageServer|LazyPages"
 
 // engines runs one of the scripts for engines: an emulated machine is given four times as long as they give a host.
 func engines(script string) string {
