@@ -23,7 +23,7 @@ const TagEnv = "VSRUN_TEST_TAG"
 // It looks again for a short while, since a killed process takes its time.
 func Leaks(tag, dir string, roots ...string) []string {
 	var found []string
-	Poll(3*time.Second, func() bool {
+	Poll(10*time.Second, func() bool {
 		found = append(append(mountLeaks(dir), cgroupLeaks(tag)...), processLeaks(tag, dir)...)
 		for _, r := range roots {
 			entries, err := os.ReadDir(r)

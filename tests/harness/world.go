@@ -19,7 +19,7 @@ import (
 // World lists all that a runtime may leave behind in an isolated test
 // program's namespaces (see Isolate): mounts, processes, cgroups whose name
 // holds tag, files below /run
-// and /sys/fs/bpf, unix sockets, network devices, and and
+// and /sys/fs/bpf, unix sockets, network devices, and
 // device filters. Files that match a pattern of ignore are left out, with what is below. filters are the
 // device filters' hashes (DeviceFilters) to look for: programs are not in
 // namespaces, and others on this machine have their own.
@@ -92,7 +92,7 @@ func Changes(before, after []string) []string {
 // Settle looks until the world is as before, for a few seconds at most, and
 // returns how it differs.
 func Settle(before []string, world func() []string) (diff []string) {
-	Poll(5*time.Second, func() bool {
+	Poll(10*time.Second, func() bool {
 		diff = Changes(before, world())
 		return len(diff) == 0
 	})

@@ -93,7 +93,7 @@ func judge(ts *testscript.TestScript, neg bool, res harness.Result) {
 
 func parseCall(ts *testscript.TestScript, args, global []string) (harness.Call, string) {
 	w := worldOf(ts)
-	c := harness.Call{Dir: ts.MkAbs("."), PureV2: w.pureV2, Prefix: w.prefix, Env: environ(ts), Timeout: 30 * time.Second}
+	c := harness.Call{Dir: ts.MkAbs("."), PureV2: w.pureV2, Prefix: w.prefix, Env: environ(ts), Timeout: time.Minute}
 	for len(args) > 0 && strings.HasPrefix(args[0], "@") {
 		key, val, _ := strings.Cut(args[0], "=")
 		switch key {

@@ -34,8 +34,9 @@ func TestCycles(t *testing.T) {
 	first, last := median(times[:k]), median(times[n-k:])
 	fmt.Printf("note: %d cycles of create and delete --force: median %v at first, %v at last; %s\n",
 		n, first.Round(10*time.Microsecond), last.Round(10*time.Microsecond), grown(slabs, slabUse()))
-	if float64(last) > 3*float64(first) {
-		t.Errorf("the last cycles take %v, the first took %v", last, first)
+	// What adds up shows in the fastest cycles, too; a machine that got busy shows in the others.
+	if first, last := slices.Min(times[:k]), slices.Min(times[n-k:]); last > 3*first {
+		t.Errorf("the fastest of the last cycles takes %v, the fastest of the first took %v", last, first)
 	}
 }
 

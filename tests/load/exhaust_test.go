@@ -17,7 +17,7 @@ import (
 )
 
 // patience bounds the wait for what takes the kernel its time.
-const patience = 10 * time.Second
+const patience = 20 * time.Second
 
 // fs mounts a tmpfs for a test to fill, without its own files in World.
 func (p *place) fs(name, options string) string {

@@ -235,7 +235,7 @@ func (m *model) verify(s *slot, was string, d *deed) {
 	}
 	st := ask()
 	if s.status == stopped && st.Status != stopped { // a signal takes its time
-		harness.Poll(10*time.Second, func() bool {
+		harness.Poll(patience, func() bool {
 			if st = ask(); st.Status == running && slices.Contains(d.args, "TERM") { // it came before the program could take it
 				m.try("kill", s.id, "TERM")
 			}
@@ -254,7 +254,7 @@ func (m *model) verify(s *slot, was string, d *deed) {
 		m.fail("after %q the pid is %d, and was %d", d.args, st.Pid, s.pid)
 	case alive && harness.Gone(st.Pid):
 		m.fail("after %q a container is %q, and its process %d gone", d.args, st.Status, st.Pid)
-	case !alive && s.pid != 0 && !harness.Poll(10*time.Second, func() bool { return harness.Gone(s.pid) }):
+	case !alive && s.pid != 0 && !harness.Poll(patience, func() bool { return harness.Gone(s.pid) }):
 		m.fail("after %q process %d is still there", d.args, s.pid)
 	}
 	s.pid = st.Pid
