@@ -144,15 +144,15 @@ func (e *execution) enterable() error {
 	return nil
 }
 
-// blame finds the container's end to be the reason of a failure that it explains. A process that ends has no namespaces
-// any more before it is seen to have ended, and the first one of a pid namespace waits for the end of all others (this
-// one too), so such an error is worth a look a little later.
+// blame finds the container's end to be the reason of a failure that it explains. Where all its processes were killed
+// together (cgroup.kill), the first one may be about to end, so such an error is worth a look a little later.
 func (e *execution) blame(err error) error {
 	var patience time.Duration
+	ending := false
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.ENOMEM) || errors.Is(err, errDied) {
-		patience = 300 * time.Millisecond
+		patience, ending = 300*time.Millisecond, e.init.Ending()
 	}
-	if e.init.Wait(patience) {
+	if ending || e.init.Wait(patience) {
 		return fmt.Errorf("%w: its first process has ended meanwhile (%v)", errExecStopped, err)
 	}
 	return err

@@ -15,8 +15,9 @@ var ErrGone = os.ErrProcessDone
 
 // procStat is what proc_pid_stat(5) says of a process.
 type procStat struct {
-	state byte   // field 3: R, S, D, T, Z, X, ...
-	start uint64 // field 22: clock ticks since boot
+	state  byte   // field 3: R, S, D, T, Z, X, ...
+	ending bool   // field 9: PF_EXITING
+	start  uint64 // field 22: clock ticks since boot
 }
 
 // gone reports whether the process has ended.
@@ -54,7 +55,7 @@ func readStat(pid int) (procStat, error) {
 	return st, nil
 }
 
-// parseStat reads fields 3 and 22. Field 2, the name, may hold anything, so
+// parseStat reads fields 3, 9 and 22. Field 2, the name, may hold anything, so
 // counting begins at the last parenthesis.
 func parseStat(b []byte) (st procStat, ok bool) {
 	i := len(b) - 1
@@ -71,7 +72,15 @@ func parseStat(b []byte) (st procStat, ok bool) {
 		for n < len(b) && b[n] != ' ' && b[n] != '\n' {
 			n++
 		}
-		if field == 22 {
+		switch field {
+		case 9:
+			const exiting = 0x4 // PF_EXITING of include/linux/sched.h
+			v, err := strconv.ParseUint(string(b[:n]), 10, 64)
+			if err != nil {
+				return st, false
+			}
+			st.ending = v&exiting != 0
+		case 22:
 			v, err := strconv.ParseUint(string(b[:n]), 10, 64)
 			st.start = v
 			return st, err == nil
@@ -170,6 +179,13 @@ func (p *Process) Signal(sig unix.Signal) error {
 	default:
 		return fmt.Errorf("send signal %d to process %d: %w", int(sig), p.pid, err)
 	}
+}
+
+// Ending reports whether the process has ended, or is on its way there: it gives up its namespaces, and kills those of its
+// pid namespace and waits for them, before Wait sees that it has ended.
+func (p *Process) Ending() bool {
+	st, err := readStat(p.pid)
+	return err == ErrGone || err == nil && (st.start != p.start || st.ending || st.gone())
 }
 
 // Wait waits until the process has ended, its parent need not have waited for

@@ -84,9 +84,10 @@ func TestStatus(t *testing.T) {
 func TestParseStat(t *testing.T) {
 	const tail = " 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 170281 20 21\n"
 	for in, want := range map[string]procStat{
-		"123 (sh) S" + tail:                         {'S', 170281},
-		"123 (a) Z 9 9 9) (b) c) R" + tail:          {'R', 170281},
-		"123 (" + string([]byte{10}) + ") X" + tail: {'X', 170281},
+		"123 (sh) S" + tail: {'S', true, 170281}, // flags: 6
+		"123 (sh) S" + strings.Replace(tail, "6", "11", 1): {'S', false, 170281},
+		"123 (a) Z 9 9 9) (b) c) R" + tail:                 {'R', true, 170281},
+		"123 (" + string([]byte{10}) + ") X" + tail:        {'X', true, 170281},
 	} {
 		if got, ok := parseStat([]byte(in)); !ok || got != want {
 			t.Errorf("%q: got %v, %v", in, got, ok)
@@ -125,7 +126,7 @@ func TestProcess(t *testing.T) {
 		if took := time.Since(begin); took < 30*time.Millisecond || took > 5*time.Second {
 			t.Errorf("waited %v", took)
 		}
-		if h.Wait(0) {
+		if h.Wait(0) || h.Ending() {
 			t.Error("has ended")
 		}
 		if err := h.Signal(unix.SIGTERM); err != nil {
@@ -141,7 +142,7 @@ func TestProcess(t *testing.T) {
 		if err := h.Signal(unix.SIGTERM); !errors.Is(err, ErrGone) || err.Error() != "os: process already finished" {
 			t.Errorf("after its end: %v", err)
 		}
-		if !h.Wait(0) {
+		if !h.Wait(0) || !h.Ending() {
 			t.Error("has not ended")
 		}
 		h.Close()

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -109,6 +110,41 @@ func TestExecRaces(t *testing.T) {
 	if rt.Name == "vsrun" {
 		p.noLeaks()
 	}
+}
+
+// A container's first process has been killed and waits for the end of another of its pid namespace, which an exec has brought and
+// does not wait for: it is there, and nothing can join it.
+func TestExecInDyingContainer(t *testing.T) {
+	p := newPlace(t, "args:/bin/sleep 1000")
+	p.must("run", "-d", "-b", p.bundle(), p.tag)
+	stopped := make(chan *os.Process, 1)
+	call := p.call("exec", p.tag, "/bin/sh", "-c", "echo there; exec sleep 1000")
+	call.Stdout = filepath.Join(p.dir, "out")
+	call.Started = func(proc *os.Process) { stopped <- proc }
+	ended := make(chan harness.Result, 1)
+	go func() {
+		res, _ := rt.Run(call)
+		ended <- res
+	}()
+	proc := <-stopped
+	if !harness.Poll(10*time.Second, func() bool {
+		out, _ := os.ReadFile(call.Stdout)
+		return string(out) == "there\n"
+	}) {
+		t.Fatal("the exec did not begin")
+	}
+	_ = proc.Signal(syscall.SIGSTOP)
+	p.must("kill", p.tag, "KILL")
+	r := p.try("exec", p.tag, "/bin/true")
+	if r.Code != 255 || !strings.Contains(r.Stderr, "cannot exec in a stopped container") && rt.Name == "vsrun" {
+		t.Errorf("exec in a container whose first process is ending: code %d, %q", r.Code, r.Stderr)
+	}
+	_ = proc.Signal(syscall.SIGCONT)
+	if res := <-ended; res.Code != 137 {
+		t.Errorf("the first exec: code %d, %q", res.Code, res.Stderr)
+	}
+	p.must("delete", "--force", p.tag)
+	p.noLeaks()
 }
 
 // freezerFile is the file by which a container is paused, and what to write.
