@@ -84,7 +84,7 @@ type Call struct {
 	Stdin   *os.File      // nil: /dev/null
 	Stdout  string        // file, made anew; "": a temporary one
 	Extra   []*os.File    // fd 3 and up
-	Timeout time.Duration // 0: 60 s; past it the process is killed and the call fails
+	Timeout time.Duration // 0: 2 minutes; past it the process is killed and the call fails
 	PureV2  bool          // in a mount namespace of its own, with nothing but cgroup2
 	Attr    *syscall.SysProcAttr
 	Prefix  []string // a command that runs the rest of its command line, as setpriv(1)
@@ -125,7 +125,7 @@ func (r *Runtime) Run(c Call) (Result, error) {
 	}
 	timeout := c.Timeout
 	if timeout == 0 {
-		timeout = 60 * time.Second
+		timeout = 2 * time.Minute
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()

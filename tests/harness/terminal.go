@@ -74,7 +74,7 @@ func (t *Talk) Seen() string {
 	return t.seen.String()
 }
 
-// Play runs a script, one order a line, each within 20 seconds:
+// Play runs a script, one order a line, each within a minute:
 //
 //	expect REGEXP   wait until it matches what came after the last match
 //	send TEXT       write TEXT, with Go's escapes (\n, \x03)
@@ -100,7 +100,7 @@ func (t *Talk) Play(script string) error {
 				err = t.ioctl(func(fd int) error { return unix.IoctlSetWinsize(fd, unix.TIOCSWINSZ, &ws) })
 			}
 		case "eof":
-			if !Poll(20*time.Second, func() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.done }) {
+			if !Poll(time.Minute, func() bool { t.mu.Lock(); defer t.mu.Unlock(); return t.done }) {
 				err = fmt.Errorf("the other side stays open")
 			}
 		default:
@@ -130,7 +130,7 @@ func (t *Talk) expect(pattern string) error {
 	if err != nil {
 		return err
 	}
-	ok := Poll(20*time.Second, func() bool {
+	ok := Poll(time.Minute, func() bool {
 		t.mu.Lock()
 		defer t.mu.Unlock()
 		m := re.FindIndex(t.seen.Bytes()[t.from:])
@@ -141,7 +141,7 @@ func (t *Talk) expect(pattern string) error {
 		return true
 	})
 	if !ok {
-		return fmt.Errorf("no match within 20 s")
+		return fmt.Errorf("no match within a minute")
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func TestCheckpointExtUnix(t *testing.T) {
 	buf := make([]byte, 64)
 	next := func() int {
 		t.Helper()
-		_ = l.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = l.SetReadDeadline(time.Now().Add(patience))
 		n, err := l.Read(buf)
 		if err != nil {
 			t.Fatal(err)
@@ -214,7 +214,7 @@ func newConnected(t *testing.T) *connected {
 
 func (c *connected) connect() {
 	c.t.Helper()
-	if !harness.Poll(10*time.Second, func() (ok bool) {
+	if !harness.Poll(patience, func() (ok bool) {
 		var err error
 		c.conn, err = c.dial()
 		return err == nil
@@ -228,7 +228,7 @@ func (c *connected) connect() {
 // say sends a line and reads the server's answer, which counts them.
 func (c *connected) say() {
 	c.t.Helper()
-	_ = c.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(patience))
 	if _, err := fmt.Fprintf(c.conn, "line\n"); err != nil {
 		c.t.Fatal(err)
 	}
@@ -237,7 +237,7 @@ func (c *connected) say() {
 
 func (c *connected) answer() {
 	c.t.Helper()
-	_ = c.conn.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = c.conn.SetDeadline(time.Now().Add(patience))
 	c.n++
 	want := fmt.Sprintf("%d line\n", c.n)
 	if got, err := c.r.ReadString('\n'); got != want {
@@ -317,7 +317,7 @@ func TestRestoreTCPClose(t *testing.T) {
 	c.save("--tcp-established")
 	old := c.conn
 	c.restore("--tcp-close")
-	_ = old.SetDeadline(time.Now().Add(30 * time.Second))
+	_ = old.SetDeadline(time.Now().Add(patience))
 	if _, err := fmt.Fprint(old, "line\n"); err == nil {
 		if n, err := old.Read(make([]byte, 1)); n > 0 {
 			t.Errorf("the old connection still answers (%v)", err)
@@ -396,7 +396,7 @@ func TestCheckpointJoined(t *testing.T) {
 			}
 			// Who died in the pod's pid namespace keeps his numbers, and his session's, until the pod's first process reaps him.
 			var said string
-			if !harness.Poll(20*time.Second, func() bool {
+			if !harness.Poll(patience, func() bool {
 				res := c.try("restore", "-d", "-b", c.bundle(), "--image-path", c.images, c.tag)
 				said = res.Stderr
 				return res.Code == 0 || !strings.Contains(said, "File exists")

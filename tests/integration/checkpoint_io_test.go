@@ -47,7 +47,7 @@ func TestCheckpointPipes(t *testing.T) {
 			text, _ := io.ReadAll(o)
 			t.Fatalf("%s: %v: %s", strings.Join(args, " "), err, text)
 		}
-		_ = o.SetReadDeadline(time.Now().Add(20 * time.Second))
+		_ = o.SetReadDeadline(time.Now().Add(patience))
 		return in, bufio.NewReader(o)
 	}
 	say := func(in *os.File, out *bufio.Reader, line, want string) {
@@ -204,7 +204,7 @@ func (c *counter) onTerminal(t *testing.T, script string, args ...string) (seen 
 		t.Fatal(err)
 	}
 	slave.Close()
-	timer := time.AfterFunc(60*time.Second, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(3*patience, func() { _ = cmd.Process.Kill() })
 	defer timer.Stop()
 	if err := talk.Play(script); err != nil {
 		t.Errorf("%v; seen: %q", err, talk.Seen())
@@ -364,7 +364,7 @@ func TestLazyPages(t *testing.T) {
 		}
 		dumped <- res
 	}()
-	_ = r.SetReadDeadline(time.Now().Add(30 * time.Second))
+	_ = r.SetReadDeadline(time.Now().Add(patience))
 	if n, err := r.Read(make([]byte, 1)); n != 1 {
 		t.Fatalf("--status-fd: %v, %+v", err, <-dumped)
 	}
@@ -374,7 +374,7 @@ func TestLazyPages(t *testing.T) {
 	id := c.tag + ".lazy"
 	restored := make(chan harness.Result, 1)
 	back := c.call("restore", "-d", "--lazy-pages", "-b", c.bundle(), "--image-path", c.images, "--work-path", c.images, id)
-	back.Timeout = 30 * time.Second
+	back.Timeout = patience
 	go func() {
 		res, _ := rt.Run(back)
 		restored <- res

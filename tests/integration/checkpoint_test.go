@@ -99,7 +99,7 @@ func (c *counter) last() int {
 func (c *counter) goesOn(steps int) {
 	c.t.Helper()
 	from := c.last()
-	if !harness.Poll(20*time.Second, func() bool { return c.last() >= from+steps }) {
+	if !harness.Poll(patience, func() bool { return c.last() >= from+steps }) {
 		c.t.Fatalf("the counter stands still at %d", c.last())
 	}
 }
@@ -322,7 +322,7 @@ func TestCheckpointLeaveRunning(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.restore()
-	if !harness.Poll(20*time.Second, func() bool { return c.last() > 0 }) {
+	if !harness.Poll(patience, func() bool { return c.last() > 0 }) {
 		t.Fatal("the restored container stands still")
 	}
 	if first := c.numbers()[0]; first >= later || first < 5 {
@@ -453,7 +453,7 @@ func TestCheckpointRefused(t *testing.T) {
 	c.checkpoint("--leave-running")
 	refused("container with given ID already exists", "restore", "-d", "-b", c.bundle(), "--image-path", c.images, c.tag)
 	c.must("kill", c.tag, "KILL")
-	if !harness.Poll(10*time.Second, func() bool { return c.status(c.tag) == "stopped" }) {
+	if !harness.Poll(patience, func() bool { return c.status(c.tag) == "stopped" }) {
 		t.Error("it does not stop")
 	}
 	refused("cannot be checkpointed in stopped state", "checkpoint", "--image-path", c.images, c.tag)
@@ -501,7 +501,7 @@ func TestCheckpointKilled(t *testing.T) {
 			t.Error(err)
 		}
 		// What CRIU was at, it brings to an end; a delete that does not wait for that ends it.
-		if round%4 < 2 && !harness.Poll(20*time.Second, func() bool { return !swrk(c.tag) }) {
+		if round%4 < 2 && !harness.Poll(patience, func() bool { return !swrk(c.tag) }) {
 			t.Errorf("round %d: CRIU goes on and on", round)
 		}
 		status := c.status(c.tag)
@@ -510,7 +510,7 @@ func TestCheckpointKilled(t *testing.T) {
 			c.goesOn(3)
 		}
 		c.must("delete", "--force", c.tag)
-		if round%4 >= 2 && !harness.Poll(20*time.Second, func() bool { return !swrk(c.tag) }) {
+		if round%4 >= 2 && !harness.Poll(patience, func() bool { return !swrk(c.tag) }) {
 			t.Errorf("round %d: CRIU outlives the container", round)
 		}
 		if left := harness.Leaks(c.tag, c.dir, c.root); len(left) > 0 {

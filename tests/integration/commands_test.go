@@ -15,7 +15,7 @@ import (
 	"github.com/vsrun/vsrun/tests/harness"
 )
 
-const patience = 20 * time.Second // the deadline of each wait
+const patience = time.Minute // the deadline of each wait: an emulated machine is slow, and only a failure waits so long
 
 type command = func(ts *testscript.TestScript, neg bool, args []string)
 
@@ -93,7 +93,7 @@ func judge(ts *testscript.TestScript, neg bool, res harness.Result) {
 
 func parseCall(ts *testscript.TestScript, args, global []string) (harness.Call, string) {
 	w := worldOf(ts)
-	c := harness.Call{Dir: ts.MkAbs("."), PureV2: w.pureV2, Prefix: w.prefix, Env: environ(ts), Timeout: time.Minute}
+	c := harness.Call{Dir: ts.MkAbs("."), PureV2: w.pureV2, Prefix: w.prefix, Env: environ(ts), Timeout: 2 * patience}
 	for len(args) > 0 && strings.HasPrefix(args[0], "@") {
 		key, val, _ := strings.Cut(args[0], "=")
 		switch key {

@@ -186,7 +186,7 @@ func TestExecKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	ok := harness.Poll(10*time.Second, func() bool {
+	ok := harness.Poll(patience, func() bool {
 		out := p.must("exec", p.tag, "/bin/sh", "-c", "for d in /proc/[0-9]*; do echo $(cat $d/comm 2>/dev/null); done").Stdout
 		return !strings.Contains(out, "vsrun") && !strings.Contains(out, "runc:[")
 	})

@@ -122,7 +122,7 @@ func notified(t *testing.T, run bool) {
 	var got taken
 	select {
 	case got = <-listener:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nobody connects to the listener")
 	}
 	if len(got.fds) != 1 || got.more != 0 {
@@ -161,7 +161,7 @@ func notified(t *testing.T, run bool) {
 	}
 	<-done
 	var text []byte
-	harness.Poll(10*time.Second, func() bool {
+	harness.Poll(patience, func() bool {
 		text, _ = os.ReadFile(filepath.Join(dir, output))
 		return strings.Contains(string(text), "ret")
 	})
