@@ -23,6 +23,7 @@ func TestRestoreHygiene(t *testing.T) {
 	call := c.call("restore", "-d", "-b", c.bundle(), "--image-path", c.images, c.tag)
 	call.Extra = []*os.File{host, host}
 	call.Env = append(call.Env, "CALLER_SECRET=of-the-caller")
+	call.Prefix = []string{"setpriv", "--inh-caps", "+chown,+sys_admin", "--ambient-caps", "+chown,+sys_admin", "--"}
 	if res, err := rt.Run(call); err != nil || res.Code != 0 {
 		t.Fatalf("restore: %v %d %s", err, res.Code, res.Stderr)
 	}
@@ -51,9 +52,24 @@ func TestRestoreHygiene(t *testing.T) {
 			t.Errorf("%s has something of the host's: %s", f, text)
 		}
 	}
-	names, err := os.ReadFile("/proc/net/unix")
-	if err == nil && strings.Contains(string(names), "@"+c.tag) {
-		t.Error("an abstract socket")
+	status, err := os.ReadFile("/proc/" + pid + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, set := range []string{"CapInh", "CapAmb"} {
+		if !strings.Contains(string(status), set+":\t0000000000000000\n") {
+			t.Errorf("%s is not empty: %s", set, status)
+		}
+	}
+	// Neither here nor in the container's network namespace.
+	for _, f := range []string{"/proc/net/unix", "/proc/" + pid + "/net/unix"} {
+		names, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(names), "@"+c.tag) || strings.HasPrefix(f, "/proc/"+pid) && strings.Contains(string(names), "@") {
+			t.Errorf("%s: an abstract socket: %s", f, names)
+		}
 	}
 	c.must("delete", "--force", c.tag)
 	c.noLeaks()
