@@ -97,7 +97,7 @@ func TestWindowSize(t *testing.T) {
 	check := func(rows, columns uint16) {
 		t.Helper()
 		var ws *unix.Winsize
-		for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(time.Millisecond) {
+		for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(time.Millisecond) {
 			var err error
 			if ws, err = unix.IoctlGetWinsize(int(slave.Fd()), unix.TIOCGWINSZ); err != nil {
 				t.Fatal(err)
@@ -146,7 +146,7 @@ func TestContinue(t *testing.T) {
 	if err := unix.Kill(unix.Getpid(), unix.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
-	for end := time.Now().Add(5 * time.Second); modes(t, tty).Lflag&unix.ICANON != 0; time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(time.Minute); modes(t, tty).Lflag&unix.ICANON != 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("still not raw")
 		}

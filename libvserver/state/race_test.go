@@ -84,7 +84,7 @@ func TestLock(t *testing.T) {
 		t.Error("locked() is false")
 	}
 	_ = holder.Process.Kill()
-	d, err := s.Lock("x", 5*time.Second)
+	d, err := s.Lock("x", time.Minute)
 	if err != nil {
 		t.Fatalf("after the holder was killed: %v", err)
 	}
@@ -169,7 +169,7 @@ func TestKilledWriter(t *testing.T) {
 	if len(seen) < 3 || reads.Load() < 100 {
 		t.Errorf("weak run: %d different records after kills, %d reads", len(seen), reads.Load())
 	}
-	d, err := s.Lock("x", time.Second)
+	d, err := s.Lock("x", time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +210,7 @@ func TestKilledCreator(t *testing.T) {
 		default:
 			t.Fatal(err)
 		}
-		d, err := s.Lock("x", time.Second)
+		d, err := s.Lock("x", time.Minute)
 		if err != nil {
 			t.Fatal(err)
 		}
