@@ -112,14 +112,14 @@ if [ "${CGROUPS:-}" != systemd ]; then
 	:
 elif criu check >/dev/null 2>&1; then
 	step 60 'a container for checkpoints'
-	run -d $i k sh -c 'n=0; while :; do n=$((n+1)); echo $n >/tmp/n; sleep 0.1; done' >"$dir/k" 2>&1
+	run -d $i k sh -c 'n=0; while :; do n=$((n+1)); echo $n >>/tmp/n; sleep 0.1; done' >"$dir/k" 2>&1
 	await c task exec --exec-id w k test -s /tmp/n || bad 'a container for checkpoints' "$(cat "$dir/k")"
 	check 'checkpoint' 0 '^core-1.img' sh -c "c task checkpoint --image-path '$dir/images' k; ls '$dir/images'"
-	check 'it goes on' 0 '^goes on$' sh -c "a=\$(c task exec --exec-id a k cat /tmp/n); sleep 1; b=\$(c task exec --exec-id b k cat /tmp/n); [ \"\$b\" -gt \"\$a\" ] && echo goes on"
+	check 'it goes on' 0 '^goes on$' sh -c "a=\$(c task exec --exec-id a k tail -n 1 /tmp/n); sleep 1; b=\$(c task exec --exec-id b k tail -n 1 /tmp/n); [ \"\$b\" -gt \"\$a\" ] && echo goes on"
 	check 'checkpoint to an image' 0 '' c container checkpoint --rw --task k localhost/k:1
-	check 'restore' 0 '^goes on$' sh -c "a=\$(c task exec --exec-id f k cat /tmp/n); c task rm -f k >/dev/null 2>&1; c container rm k
+	check 'restore' 0 '^goes on$' sh -c "a=\$(c task exec --exec-id f k tail -n 1 /tmp/n); c task rm -f k >/dev/null 2>&1; c container rm k
 		c container restore --rw --live k2 localhost/k:1 >'$dir/restore' 2>&1 </dev/null &
-		for n in \$(seq 40); do b=\$(c task exec --exec-id y\$n k2 cat /tmp/n 2>/dev/null) && [ \"\$b\" -gt 0 ] && echo goes on && break; sleep 0.5; done
+		for n in \$(seq 40); do b=\$(c task exec --exec-id y\$n k2 tail -n 1 /tmp/n 2>/dev/null) && [ \"\$b\" -gt 0 ] && echo goes on && break; sleep 0.5; done
 		c task rm -f k2 >/dev/null 2>&1; c container rm k2; cat '$dir/restore'"
 else
 	skip checkpoint "criu check: $(criu check 2>&1 | tail -n 1)"

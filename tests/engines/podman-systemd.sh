@@ -8,7 +8,7 @@ cgroup=none
 cleanup() {
 	podman rm -fa -t 0 >/dev/null 2>&1
 	podman pod rm -fa -t 0 >/dev/null 2>&1
-	rm -rf /etc/containers/systemd/vsrun-q.* /etc/containers/containers.conf.d/vsrun-test.conf
+	rm -rf /etc/containers/systemd/vsrun-q* /etc/containers/containers.conf.d/vsrun-test.conf
 }
 scratch
 setup_podman /etc/containers
@@ -60,6 +60,11 @@ mkdir -p /etc/containers/systemd
 printf '[Container]\nImage=%s\nContainerName=vsrun-q\nExec=sh -c "trap \\"exit 0\\" TERM; echo from a unit; while :; do sleep 0.1; done"\nNetwork=none\nNoNewPrivileges=true\n[Service]\nTimeoutStartSec=120\n' "$i" >/etc/containers/systemd/vsrun-q.container
 check 'quadlet' 0 '^active from a unit$' sh -c "systemctl daemon-reload; systemctl start vsrun-q; for n in 1 2 3 4 5 6 7 8 9; do podman logs vsrun-q 2>/dev/null | grep -q unit && break; sleep 0.3; done; echo \$(systemctl is-active vsrun-q) \$(podman logs vsrun-q)"
 check 'quadlet, stopped' 0 '^inactive gone$' sh -c "systemctl stop vsrun-q; echo \$(systemctl is-active vsrun-q) \$(podman container exists vsrun-q || echo gone)"
+# One that tells of its readiness itself: the runtime passes it on.
+if [ -x "${VSRUN_TEST_BIN:-}/probe" ]; then
+	printf '[Container]\nImage=%s\nContainerName=vsrun-n\nExec=sh -c "trap \\"exit 0\\" TERM; sleep 2; /probe notify READY=1; while :; do sleep 0.1; done"\nVolume=%s/probe:/probe:ro\nNetwork=none\nNotify=true\n[Service]\nTimeoutStartSec=120\n' "$i" "$VSRUN_TEST_BIN" >/etc/containers/systemd/vsrun-q-n.container
+	check 'quadlet that notifies' 0 '^active sent$' sh -c "systemctl daemon-reload; systemctl start vsrun-q-n; echo \$(systemctl is-active vsrun-q-n) \$(podman logs vsrun-n); systemctl stop vsrun-q-n; rm /etc/containers/systemd/vsrun-q-n.container"
+fi
 
 pod='{"apiVersion":"v1","kind":"Pod","metadata":{"name":"kp"},"spec":{"containers":[{"name":"a","image":"'$i'","command":["sleep","1000"],"resources":{"limits":{"memory":"64Mi","cpu":"0.5"}},"securityContext":{"readOnlyRootFilesystem":true}},{"name":"b","image":"'$i'","command":["sleep","1000"]}]}}'
 if podman image exists localhost/podman-pause:"$(podman version -f '{{.Client.Version}}')-0" || podman info -f '{{.Version.Version}}' | grep -qE '^(5\.[3-9]|[6-9])'; then
@@ -77,10 +82,10 @@ if [ -e /var/lib/vm/debian.tar ]; then
 fi
 
 if command -v criu >/dev/null; then
-	check 'checkpoint' 0 '^exited true$' sh -c "podman run -d --name k --network none $i sh -c 'n=0; while :; do n=\$((n+1)); echo \$n >/tmp/n; sleep 0.1; done' >/dev/null; sleep 1; podman container checkpoint k >/dev/null; podman inspect k -f '{{.State.Status}} {{.State.Checkpointed}}'"
-	check 'restore' 0 '^goes on$' sh -c "podman container restore k >/dev/null; a=\$(podman exec k cat /tmp/n); sleep 1; b=\$(podman exec k cat /tmp/n); [ \$b -gt \$a ] && echo goes on"
+	check 'checkpoint' 0 '^exited true$' sh -c "podman run -d --name k --network none $i sh -c 'n=0; while :; do n=\$((n+1)); echo \$n >>/tmp/n; sleep 0.1; done' >/dev/null; sleep 1; podman container checkpoint k >/dev/null; podman inspect k -f '{{.State.Status}} {{.State.Checkpointed}}'"
+	check 'restore' 0 '^goes on$' sh -c "podman container restore k >/dev/null; a=\$(podman exec k tail -n 1 /tmp/n); sleep 1; b=\$(podman exec k tail -n 1 /tmp/n); [ \$b -gt \$a ] && echo goes on"
 	check 'checkpoint, left running' 0 '^running$' sh -c "podman container checkpoint -R k >/dev/null; podman inspect k -f '{{.State.Status}}'"
-	check 'checkpoint exported and imported' 0 '^goes on$' sh -c "podman container checkpoint -e '$dir/k.tar' k >/dev/null; podman rm -ft 0 k >/dev/null; podman container restore -i '$dir/k.tar' -n k2 >/dev/null; a=\$(podman exec k2 cat /tmp/n); sleep 1; b=\$(podman exec k2 cat /tmp/n); [ \$b -gt \$a ] && echo goes on; podman rm -ft 0 k2 >/dev/null"
+	check 'checkpoint exported and imported' 0 '^goes on$' sh -c "podman container checkpoint -e '$dir/k.tar' k >/dev/null; podman rm -ft 0 k >/dev/null; podman container restore -i '$dir/k.tar' -n k2 >/dev/null; a=\$(podman exec k2 tail -n 1 /tmp/n); sleep 1; b=\$(podman exec k2 tail -n 1 /tmp/n); [ \$b -gt \$a ] && echo goes on; podman rm -ft 0 k2 >/dev/null"
 fi
 
 many "${AT_ONCE:-100}" podman
