@@ -17,7 +17,7 @@ import (
 
 var (
 	printTable = flag.Bool("table", false, "print the table of results at the end")
-	patience   = flag.Duration("program-timeout", 60*time.Second, "how long a program may take (an emulated machine wants 180s)")
+	patience   = flag.Duration("program-timeout", 180*time.Second, "how long a program may take")
 )
 
 //go:embed run.sh
