@@ -1,6 +1,9 @@
 package forward
 
 import (
+	"bufio"
+	"context"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -27,32 +30,40 @@ func TestMain(m *testing.M) {
 	if err := cmd.Start(); err != nil {
 		panic(err)
 	}
-	buf := make([]byte, 6)
-	_, _ = out.Read(buf) // "ready\n"
+	lines := bufio.NewReader(out)
+	// await passes on what the traps say, up to the word: the shell runs those of signals that come together in its own order.
+	await := func(word string) {
+		for {
+			line, err := lines.ReadString('\n')
+			os.Stdout.WriteString(line)
+			if err != nil || line == word+"\n" {
+				return
+			}
+		}
+	}
+	if line, err := lines.ReadString('\n'); line != "ready\n" {
+		panic(fmt.Sprint(line, err))
+	}
 	fd, err := unix.PidfdOpen(cmd.Process.Pid, 0)
 	if err != nil {
 		panic(err)
 	}
 	To(fd)
-	time.Sleep(50 * time.Millisecond)
-	for _, s := range []unix.Signal{unix.SIGWINCH, 39, unix.SIGTERM} {
-		_ = unix.Kill(os.Getpid(), s)
-		time.Sleep(50 * time.Millisecond)
-	}
-	rest := make([]byte, 100)
-	for {
-		n, err := out.Read(rest)
-		os.Stdout.Write(rest[:n])
-		if err != nil {
-			break
-		}
-	}
+	await("usr1")
+	_ = unix.Kill(os.Getpid(), unix.SIGWINCH)
+	_ = unix.Kill(os.Getpid(), 39)
+	await("rt")
+	_ = unix.Kill(os.Getpid(), unix.SIGTERM)
+	await("term")
+	await("")
 	_ = cmd.Wait()
 	os.Exit(cmd.ProcessState.ExitCode())
 }
 
 func TestForward(t *testing.T) {
-	cmd := exec.Command("/proc/self/exe")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // for a signal that is never forwarded
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "/proc/self/exe")
 	cmd.Env = append(os.Environ(), "FORWARD_CHILD=1")
 	out, err := cmd.CombinedOutput()
 	if code := cmd.ProcessState.ExitCode(); code != 7 {
