@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"syscall"
 )
 
 // Busybox returns the path of a static busybox on this host.
@@ -84,6 +85,9 @@ func CopyFile(from, to string) error {
 		return err
 	}
 	defer in.Close()
+	// A child that is forked meanwhile would have the copy open for writing until its own execve, and the program could not be run.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	out, err := os.OpenFile(to, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o755)
 	if err != nil {
 		return err
