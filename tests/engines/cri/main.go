@@ -23,6 +23,7 @@ var (
 	logs     = flag.String("logs", "", "a `directory` for the containers' logs")
 	patience = flag.Int("patience", 1, "how many `times` longer a slow machine may take")
 	volume   = flag.String("volume", "", "a `directory` with a mount on sub, for read-only mounts")
+	seccomp  = flag.String("seccomp", "", "a `file` with a seccomp profile that refuses mkdir(2) with EOPNOTSUPP")
 	many     = flag.Int("at-once", 0, "the `number` of containers that are started at once, besides")
 	parent   = flag.String("cgroup-parent", "/vsrun-engines", "the pods' `cgroup`")
 )
@@ -83,6 +84,7 @@ func (c *client) pods() {
 	} else {
 		c.userns()
 	}
+	c.privileged()
 	c.pod("pod-shared-pid", &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_POD})
 }
 
@@ -113,6 +115,7 @@ func (c *client) config(name string, ns *cri.NamespaceOption) *cri.PodSandboxCon
 	}
 	if ns.Network == cri.NamespaceMode_POD {
 		config.Hostname = name
+		config.Linux.Sysctls = map[string]string{"net.ipv4.ip_unprivileged_port_start": "42"}
 	}
 	return config
 }
@@ -137,6 +140,9 @@ func (c *client) pod(name string, ns *cri.NamespaceOption) {
 	c.container(name, id, config, ns)
 	c.failing(name, id, config, ns)
 	c.readOnly(name, id, config, ns)
+	if name == "pod" {
+		c.variants(name, id, config, ns)
+	}
 	c.step(name+"/stop sandbox", func() error {
 		_, err := c.rt.StopPodSandbox(c.ctx, &cri.StopPodSandboxRequest{PodSandboxId: id})
 		return err
@@ -151,29 +157,29 @@ func (c *client) create(pod string, config *cri.PodSandboxConfig, name string, n
 	return c.createWith(nil, pod, config, name, ns, args...)
 }
 
-func (c *client) createWith(mounts []*cri.Mount, pod string, config *cri.PodSandboxConfig, name string, ns *cri.NamespaceOption, args ...string) (string, error) {
-	r, err := c.rt.CreateContainer(c.ctx, &cri.CreateContainerRequest{
-		PodSandboxId:  pod,
-		SandboxConfig: config,
-		Config: &cri.ContainerConfig{
-			Metadata: &cri.ContainerMetadata{Name: name},
-			Image:    &cri.ImageSpec{Image: *image},
-			Command:  args,
-			Mounts:   mounts,
-			Envs:     []*cri.KeyValue{{Key: "KEY", Value: "value"}},
-			LogPath:  config.Metadata.Name + "." + name + ".log",
-			Linux: &cri.LinuxContainerConfig{
-				Resources: &cri.LinuxContainerResources{MemoryLimitInBytes: 64 << 20, CpuShares: 512, CpuPeriod: 100000, CpuQuota: 50000, OomScoreAdj: 1000},
-				SecurityContext: &cri.LinuxContainerSecurityContext{
-					NamespaceOptions: ns,
-					NoNewPrivs:       true,
-					Capabilities:     &cri.Capability{DropCapabilities: []string{"ALL"}, AddCapabilities: []string{"KILL"}},
-					MaskedPaths:      []string{"/proc/kcore", "/proc/keys", "/sys/firmware"},
-					ReadonlyPaths:    []string{"/proc/sys", "/proc/irq"},
-				},
+// createWith has the configuration edited first.
+func (c *client) createWith(edit func(*cri.ContainerConfig), pod string, config *cri.PodSandboxConfig, name string, ns *cri.NamespaceOption, args ...string) (string, error) {
+	container := &cri.ContainerConfig{
+		Metadata: &cri.ContainerMetadata{Name: name},
+		Image:    &cri.ImageSpec{Image: *image},
+		Command:  args,
+		Envs:     []*cri.KeyValue{{Key: "KEY", Value: "value"}},
+		LogPath:  config.Metadata.Name + "." + name + ".log",
+		Linux: &cri.LinuxContainerConfig{
+			Resources: &cri.LinuxContainerResources{MemoryLimitInBytes: 64 << 20, CpuShares: 512, CpuPeriod: 100000, CpuQuota: 50000, OomScoreAdj: 1000},
+			SecurityContext: &cri.LinuxContainerSecurityContext{
+				NamespaceOptions: ns,
+				NoNewPrivs:       true,
+				Capabilities:     &cri.Capability{DropCapabilities: []string{"ALL"}, AddCapabilities: []string{"KILL"}},
+				MaskedPaths:      []string{"/proc/kcore", "/proc/keys", "/sys/firmware"},
+				ReadonlyPaths:    []string{"/proc/sys", "/proc/irq"},
 			},
 		},
-	})
+	}
+	if edit != nil {
+		edit(container)
+	}
+	r, err := c.rt.CreateContainer(c.ctx, &cri.CreateContainerRequest{PodSandboxId: pod, SandboxConfig: config, Config: container})
 	return r.GetContainerId(), err
 }
 
@@ -236,6 +242,14 @@ func (c *client) container(name, pod string, config *cri.PodSandboxConfig, ns *c
 		_, err := c.rt.UpdateContainerResources(c.ctx, &cri.UpdateContainerResourcesRequest{
 			ContainerId: id, Linux: &cri.LinuxContainerResources{MemoryLimitInBytes: 96 << 20, CpuShares: 256},
 		})
+		if err != nil {
+			return err
+		}
+		const limit = "cat /sys/fs/cgroup/memory.max 2>/dev/null || cat /sys/fs/cgroup/memory/memory.limit_in_bytes"
+		r, err := c.rt.ExecSync(c.ctx, &cri.ExecSyncRequest{ContainerId: id, Cmd: []string{"sh", "-c", limit}, Timeout: int64(20 * *patience)})
+		if err == nil && string(r.Stdout) != "100663296\n" {
+			err = fmt.Errorf("the limit is %q, %q", r.Stdout, r.Stderr)
+		}
 		return err
 	})
 	c.step(name+"/stats", func() error {

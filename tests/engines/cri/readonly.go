@@ -2,8 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 
 	cri "k8s.io/cri-api/pkg/apis/runtime/v1"
@@ -34,31 +32,11 @@ func (c *client) readOnly(name, pod string, config *cri.PodSandboxConfig, ns *cr
 			continue
 		}
 		c.step(name+"/"+t.name, func() error {
-			mounts := []*cri.Mount{{ContainerPath: "/v", HostPath: *volume, Readonly: true, RecursiveReadOnly: t.recursive}}
-			cname := fmt.Sprintf("ro%d", i)
-			id, err := c.createWith(mounts, pod, config, cname, ns, "sh", "-c", script)
-			if err != nil {
-				return err
+			mount := &cri.Mount{ContainerPath: "/v", HostPath: *volume, Readonly: true, RecursiveReadOnly: t.recursive}
+			out, err := c.output(func(cc *cri.ContainerConfig) { cc.Mounts = []*cri.Mount{mount} }, pod, config, fmt.Sprintf("ro%d", i), ns, "sh", "-c", script)
+			if s := strings.ReplaceAll(out, "\n", " "); err == nil && s != t.want {
+				err = fmt.Errorf("%s, want %s", s, t.want)
 			}
-			if _, err = c.rt.StartContainer(c.ctx, &cri.StartContainerRequest{ContainerId: id}); err != nil {
-				return err
-			}
-			if err := c.state(id, cri.ContainerState_CONTAINER_EXITED, 0); err != nil {
-				return err
-			}
-			b, err := os.ReadFile(filepath.Join(*logs, name+"."+cname+".log"))
-			if err != nil {
-				return err
-			}
-			var got []string
-			for l := range strings.Lines(string(b)) {
-				f := strings.Fields(l)
-				got = append(got, f[len(f)-1])
-			}
-			if s := strings.Join(got, " "); s != t.want {
-				return fmt.Errorf("%s, want %s", s, t.want)
-			}
-			_, err = c.rt.RemoveContainer(c.ctx, &cri.RemoveContainerRequest{ContainerId: id})
 			return err
 		})
 	}
