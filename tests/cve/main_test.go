@@ -283,12 +283,12 @@ func (p *place) swap(a, b string) (stop func()) {
 	return func() { close(done); <-ended }
 }
 
-// rounds bounds a race, in number and in time.
+// rounds bounds a race, in number and in time: on a machine that is slow, races with many rounds have a minute or more.
 func rounds(n int, f func(i int) bool) (done int) {
 	if testing.Short() {
 		n /= 10
 	}
-	end := time.Now().Add(15 * time.Second)
+	end := time.Now().Add(max(15*time.Second, time.Duration(n)*300*time.Millisecond))
 	for done = 0; done < n && time.Now().Before(end); done++ {
 		if !f(done) {
 			return done + 1
