@@ -99,7 +99,7 @@ var fixtures = []fixture{
 	{name: "host", edits: edits("linux.namespaces="+`[{"type":"mount"}]`, "-hostname")},
 	{name: "nomounts", edits: edits("linux.namespaces="+`[{"type":"pid"},{"type":"ipc"},{"type":"uts"}]`, "mounts="+`[{"destination":"/dev","type":"tmpfs","source":"tmpfs"}]`,
 		"linux.maskedPaths=[]", "linux.readonlyPaths=[]", "root.readonly=false")},
-	{name: "notify", edits: edits("sh:probe notify READY=1; exec sleep 100000"), env: []string{"NOTIFY_SOCKET=@" + notifyName}},
+	{name: "notify", edits: edits("args:/bin/probe notify READY=1 stay"), env: []string{"NOTIFY_SOCKET=@" + notifyName}},
 	{name: "coldseccomp", edits: edits(`linux.seccomp={"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["sync"],"action":"SCMP_ACT_ERRNO"}]}`),
 		cold: []string{"/run/vsrun-seccomp"}},
 	{name: "coldaddresses", edits: edits("-linux.namespaces[type=network]",

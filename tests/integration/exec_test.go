@@ -92,7 +92,7 @@ func TestExecRaces(t *testing.T) {
 			case r.Code == 0, r.Code == 137:
 				seen["ran"]++
 			case r.Code == 255 && (strings.Contains(r.Stderr, "cannot exec in a stopped container") ||
-				strings.Contains(r.Stderr, "container does not exist")):
+				strings.Contains(r.Stderr, "container does not exist") || strings.Contains(r.Stderr, "is still being created, or deleted")):
 				seen["too late"]++
 			case r.Code == 255 && what == "pause" && strings.Contains(r.Stderr, "cannot exec in a paused container"):
 				seen["paused"]++

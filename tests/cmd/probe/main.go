@@ -13,7 +13,7 @@
 //	probe lock FILE PROGRAM... run a program with a lock on a file
 //	probe echo PORT            send every line back that comes on a TCP connection, with its number
 //	probe datagrams PATH       send numbers to a Unix socket, a datagram each
-//	probe notify TEXT          send TEXT to $NOTIFY_SOCKET
+//	probe notify TEXT [stay]   send TEXT to $NOTIFY_SOCKET, and stay
 //	probe write FD TEXT        write TEXT to a file descriptor
 //	probe fixture DIR [N]      make a tree of files; N is added to owners
 //	probe exercise DIR SEED N  do N things to such a tree, and print what comes of each
@@ -36,6 +36,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -212,11 +213,18 @@ func notify(args []string) error {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Write([]byte(strings.Join(args, "\n")))
-	if err == nil {
-		fmt.Println("sent")
+	stay := len(args) > 1 && args[len(args)-1] == "stay"
+	if stay {
+		args = args[:len(args)-1]
 	}
-	return err
+	if _, err = c.Write([]byte(strings.Join(args, "\n"))); err != nil {
+		return err
+	}
+	fmt.Println("sent")
+	for stay {
+		time.Sleep(time.Hour)
+	}
+	return nil
 }
 
 func write(args []string) error {
