@@ -117,6 +117,17 @@ func Delete(fd int, key unsafe.Pointer) error {
 	return nil
 }
 
+// SetByte sets one byte of the single value, of size bytes, of a map that can be mapped to memory (BPF_F_MMAPABLE, Linux 5.5),
+// and no other: an update would replace them all.
+func SetByte(fd, size, at int) error {
+	b, err := unix.Mmap(fd, 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("mmap of a BPF map: %w", err)
+	}
+	b[at] = 1
+	return unix.Munmap(b)
+}
+
 // Pin pins an object in a BPF filesystem.
 func Pin(fd int, path string) error {
 	p, err := unix.BytePtrFromString(path)

@@ -19,6 +19,7 @@ import (
 const (
 	LookupProgram = "lookup-prog"
 	UDPProgram    = "udp-prog"
+	EtherProgram  = "ether-prog" // the same, for interfaces whose packets begin with an Ethernet header
 	lookupLink    = "lookup-link"
 	udpLink       = "udp-link" // with the interface's index after the cookie
 )
@@ -65,7 +66,11 @@ func attachNetns(c *Context) error {
 			if unix.Access(pin, unix.F_OK) == nil {
 				continue
 			}
-			if err := attachLink(c.Netns, UDPProgram, pin, i, unix.BPF_TCX_INGRESS); err != nil {
+			program := UDPProgram
+			if ether(i) {
+				program = EtherProgram
+			}
+			if err := attachLink(c.Netns, program, pin, i, unix.BPF_TCX_INGRESS); err != nil {
 				if host.TCX.Err() != nil {
 					err = host.TCX.Err()
 				}
@@ -123,7 +128,7 @@ func dropNetns(netns uint64, leaving uint32) error {
 		pin := pinned(p.Name())
 		switch n := len(NetnsPin(udpLink, netns)) + 1; {
 		case pin == NetnsPin(lookupLink, netns), len(pin) > n && pin[:n] == NetnsPin(udpLink, netns)+"-":
-		case own != netns && (pin == NetnsPin(LookupProgram, netns) || pin == NetnsPin(UDPProgram, netns)):
+		case own != netns && (pin == NetnsPin(LookupProgram, netns) || pin == NetnsPin(UDPProgram, netns) || pin == NetnsPin(EtherProgram, netns)):
 		default:
 			continue
 		}
@@ -177,6 +182,25 @@ func interfaces(c *Context) ([]uint32, error) {
 			b = b[min(len(b), int(h.Len+3)&^3):]
 		}
 	}
+}
+
+// ether tells that the packets of an interface begin with an Ethernet header (netdevice(7), SIOCGIFHWADDR). One of which
+// that is not known is taken for another.
+func ether(index uint32) bool {
+	if index == 1 {
+		return true // lo
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	r, err := unix.NewIfreq("")
+	if err != nil {
+		return false
+	}
+	r.SetUint32(index)
+	return unix.IoctlIfreq(fd, unix.SIOCGIFNAME, r) == nil && unix.IoctlIfreq(fd, unix.SIOCGIFHWADDR, r) == nil && r.Uint16() == unix.ARPHRD_ETHER
 }
 
 func addIndex(list []uint32, index uint32) []uint32 {

@@ -221,7 +221,7 @@ func (c *Context) both() bool {
 func eachProgram(confines, both, counts bool, do func(prog int, typ uint32) error) error {
 	for i := range Programs {
 		p := &Programs[i]
-		if !(p.Counts && counts) && (!p.Confines || !confines || p.Both && !both) {
+		if !(p.Counts && counts) && (!p.Confines || !confines || p.Both && !both || p.Replaced && counts) {
 			continue
 		}
 		fd, err := bpf.Get(pinned(p.Name))

@@ -1,6 +1,7 @@
 package netcontext
 
 import (
+	"encoding/binary"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -8,7 +9,7 @@ import (
 
 // ABI names this layout, these maps and these programs: objects that are pinned under another name are another version's.
 // A test in package job holds it to the programs.
-const ABI = "3"
+const ABI = "4"
 
 // The context's state bits.
 const (
@@ -75,11 +76,29 @@ const (
 
 // ListenerKey finds the socket that listens on an address it is not bound to itself.
 type ListenerKey struct {
-	Netns  uint64
-	Family uint32 // of the socket
-	Port   uint32
-	Addr   [16]byte // IPv4 as mapped IPv6
+	Netns   uint64
+	Port, _ uint32
+	Addr    [16]byte // IPv4 as mapped IPv6
 }
+
+// Hint is the place of a listener in the one value of MapHints. Where that is zero, MapListeners never had anybody with such
+// an address and port, in any network namespace.
+func (k *ListenerKey) Hint() int {
+	h := uint32(0)
+	for w := range 4 {
+		h ^= binary.NativeEndian.Uint32(k.Addr[4*w:])
+	}
+	h = (h ^ k.Port*HintPort) * HintMul
+	return int(h >> HintShift)
+}
+
+// The numbers of Hint, for the programs, which do the same.
+const (
+	HintPort  = 0x01000193
+	HintMul   = 0x9e3779b1
+	HintShift = 16
+	HintsSize = uint32(1) << (32 - HintShift)
+)
 
 // OwnerKey is an address in a network namespace; Owner the context that has it.
 type OwnerKey struct {
@@ -115,6 +134,7 @@ const (
 	MapSockets   = "sockets"
 	MapCounted   = "counted" // the cookies of sockets that were counted
 	MapListeners = "listeners"
+	MapHints     = "hints" // one value: a byte for each ListenerKey.Hint
 	MapOwners    = "owners"
 )
 
@@ -125,24 +145,26 @@ type Program struct {
 	Counts   bool   // needed where sockets are counted
 	Confines bool   // needed where there are addresses to keep to
 	Both     bool   // but only where they are of IPv4 and of IPv6
+	Replaced bool   // but only where sockets are not counted: who does that does this, too
 }
 
 // Programs are those of a context's cgroup.
 var Programs = [...]Program{
-	{"sock_create", unix.BPF_CGROUP_INET_SOCK_CREATE, true, true, false},
-	{"sock_release", unix.BPF_CGROUP_INET_SOCK_RELEASE, true, false, false},
-	{"bind4", unix.BPF_CGROUP_INET4_BIND, false, true, false},
-	{"bind6", unix.BPF_CGROUP_INET6_BIND, false, true, false},
-	{"connect4", unix.BPF_CGROUP_INET4_CONNECT, false, true, false},
-	{"connect6", unix.BPF_CGROUP_INET6_CONNECT, false, true, false},
-	{"sendmsg4", unix.BPF_CGROUP_UDP4_SENDMSG, false, true, false},
-	{"sendmsg6", unix.BPF_CGROUP_UDP6_SENDMSG, false, true, false},
-	{"recvmsg4", unix.BPF_CGROUP_UDP4_RECVMSG, false, true, false},
-	{"recvmsg6", unix.BPF_CGROUP_UDP6_RECVMSG, false, true, false},
-	{"getpeername4", unix.BPF_CGROUP_INET4_GETPEERNAME, false, true, false},
-	{"getpeername6", unix.BPF_CGROUP_INET6_GETPEERNAME, false, true, false},
-	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false, true, false},
-	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false, true, false},
-	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false, true, false},
-	{"setsockopt", unix.BPF_CGROUP_SETSOCKOPT, false, true, true},
+	{"sock_create", unix.BPF_CGROUP_INET_SOCK_CREATE, false, true, false, true},
+	{"sock_count", unix.BPF_CGROUP_INET_SOCK_CREATE, true, false, false, false},
+	{"sock_release", unix.BPF_CGROUP_INET_SOCK_RELEASE, true, false, false, false},
+	{"bind4", unix.BPF_CGROUP_INET4_BIND, false, true, false, false},
+	{"bind6", unix.BPF_CGROUP_INET6_BIND, false, true, false, false},
+	{"connect4", unix.BPF_CGROUP_INET4_CONNECT, false, true, false, false},
+	{"connect6", unix.BPF_CGROUP_INET6_CONNECT, false, true, false, false},
+	{"sendmsg4", unix.BPF_CGROUP_UDP4_SENDMSG, false, true, false, false},
+	{"sendmsg6", unix.BPF_CGROUP_UDP6_SENDMSG, false, true, false, false},
+	{"recvmsg4", unix.BPF_CGROUP_UDP4_RECVMSG, false, true, false, false},
+	{"recvmsg6", unix.BPF_CGROUP_UDP6_RECVMSG, false, true, false, false},
+	{"getpeername4", unix.BPF_CGROUP_INET4_GETPEERNAME, false, true, false, false},
+	{"getpeername6", unix.BPF_CGROUP_INET6_GETPEERNAME, false, true, false, false},
+	{"getsockname4", unix.BPF_CGROUP_INET4_GETSOCKNAME, false, true, false, false},
+	{"getsockname6", unix.BPF_CGROUP_INET6_GETSOCKNAME, false, true, false, false},
+	{"sock_ops", unix.BPF_CGROUP_SOCK_OPS, false, true, false, false},
+	{"setsockopt", unix.BPF_CGROUP_SETSOCKOPT, false, true, true, false},
 }

@@ -67,10 +67,7 @@ func (e *Entry) Listeners(pid int) ([]Listener, error) {
 
 // listensOnAll tells if a listener is entered for another address than its own, too.
 func (e *Entry) listensOnAll(fd int, l *Listener) bool {
-	k := ListenerKey{Netns: e.Netns, Family: 2, Port: uint32(l.Port)}
-	if strings.HasSuffix(l.Protocol, "6") {
-		k.Family = 10
-	}
+	k := ListenerKey{Netns: e.Netns, Port: uint32(l.Port)}
 	for _, a := range e.keys() {
 		k.Addr = a.Addr
 		var cookie uint64

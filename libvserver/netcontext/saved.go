@@ -92,11 +92,7 @@ func (c *Context) RestoreSockets(saved []byte, pids []int) error {
 
 // listen enters a listener for the context's addresses, as the program sock_ops does at listen(2).
 func (c *Context) listen(listeners, sock int, flags uint32) error {
-	family, err := unix.GetsockoptInt(sock, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	if err != nil {
-		return os.NewSyscallError("getsockopt(SO_DOMAIN)", err)
-	}
-	k := ListenerKey{Netns: c.Netns, Family: uint32(family)}
+	k := ListenerKey{Netns: c.Netns}
 	sa, err := unix.Getsockname(sock)
 	if err != nil {
 		return os.NewSyscallError("getsockname", err)
@@ -107,11 +103,19 @@ func (c *Context) listen(listeners, sock int, flags uint32) error {
 	case *unix.SockaddrInet6:
 		k.Port = uint32(sa.Port)
 	}
+	hints, err := bpf.Get(pinned(MapHints))
+	if err != nil {
+		return err
+	}
+	defer unix.Close(hints)
 	for _, a := range c.keys() {
 		if a.Is4() && flags&SocketV6Only != 0 || !a.Is4() && flags&SocketAny6 == 0 {
 			continue
 		}
 		k.Addr = a.Addr
+		if err := bpf.SetByte(hints, int(HintsSize), k.Hint()); err != nil {
+			return err
+		}
 		fd := uint64(sock)
 		if err := bpf.Update(listeners, unsafe.Pointer(&k), unsafe.Pointer(&fd), 0); err != nil {
 			return err

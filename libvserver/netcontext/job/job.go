@@ -23,8 +23,8 @@ import (
 
 // maps are what programs refer to.
 type maps struct {
-	storage, sockets, counted, listeners, owners int
-	setRetval                                    bool // programs can say which errno
+	storage, sockets, counted, listeners, hints, owners int
+	setRetval                                           bool // programs can say which errno
 }
 
 // What the maps hold at most. A table costs 16 bytes an entry from the start.
@@ -61,6 +61,7 @@ func mapSpecs() []*ebpf.MapSpec {
 			Key: &btf.Int{Name: "int", Size: 4, Encoding: btf.Signed}, Value: value},
 		{Name: netcontext.MapCounted, Type: ebpf.Hash, KeySize: 8, ValueSize: 8, MaxEntries: maxCounted, Flags: unix.BPF_F_NO_PREALLOC},
 		{Name: netcontext.MapListeners, Type: ebpf.SockHash, KeySize: netcontext.ListenerKeySize, ValueSize: 8, MaxEntries: maxListeners},
+		{Name: netcontext.MapHints, Type: ebpf.Array, KeySize: 4, ValueSize: netcontext.HintsSize, MaxEntries: 1, Flags: unix.BPF_F_MMAPABLE},
 		{Name: netcontext.MapOwners, Type: ebpf.Hash, KeySize: netcontext.OwnerKeySize, ValueSize: netcontext.OwnerSize, MaxEntries: maxOwners, Flags: unix.BPF_F_NO_PREALLOC},
 		{Name: netcontext.MapStorage, Type: ebpf.CGroupStorage, KeySize: 8, ValueSize: netcontext.StorageSize},
 	}
@@ -69,7 +70,7 @@ func mapSpecs() []*ebpf.MapSpec {
 // instructions are the programs by name.
 func instructions(m *maps) map[string]asm.Instructions {
 	return map[string]asm.Instructions{
-		"sock_create": sockCreate(m), "sock_release": sockRelease(m), "bind4": bind4(m), "bind6": bind6(m),
+		"sock_create": sockCreate(m), "sock_count": sockCount(m), "sock_release": sockRelease(m), "bind4": bind4(m), "bind6": bind6(m),
 		"connect4": connect4(m), "connect6": connect6(m), "sendmsg4": sendmsg4(m), "sendmsg6": sendmsg6(m),
 		"recvmsg4": peer4(m), "recvmsg6": peer6(m), "getpeername4": peer4(m), "getpeername6": peer6(m),
 		"getsockname4": own4(m), "getsockname6": own6(m), "sock_ops": sockOps(m), "setsockopt": setsockopt(m),
@@ -110,7 +111,7 @@ func loadAll() error {
 		made[s.Name] = em
 	}
 	m.storage, m.sockets, m.listeners = made[netcontext.MapStorage].FD(), made[netcontext.MapSockets].FD(), made[netcontext.MapListeners].FD()
-	m.owners, m.counted = made[netcontext.MapOwners].FD(), made[netcontext.MapCounted].FD()
+	m.owners, m.counted, m.hints = made[netcontext.MapOwners].FD(), made[netcontext.MapCounted].FD(), made[netcontext.MapHints].FD()
 	insns := instructions(m)
 	for i := range netcontext.Programs {
 		p := &netcontext.Programs[i]
@@ -149,7 +150,7 @@ func mountBpffs() error {
 // loadNetns makes and pins the programs of a network namespace, which have its cookie in them.
 func loadNetns(cookie uint64) error {
 	m := new(maps)
-	for name, fd := range map[string]*int{netcontext.MapListeners: &m.listeners, netcontext.MapOwners: &m.owners, netcontext.MapSockets: &m.sockets} {
+	for name, fd := range map[string]*int{netcontext.MapListeners: &m.listeners, netcontext.MapHints: &m.hints, netcontext.MapOwners: &m.owners, netcontext.MapSockets: &m.sockets} {
 		em, err := ebpf.LoadPinnedMap(filepath.Join(netcontext.Dir, netcontext.ABI, name), nil)
 		if err != nil {
 			return err
@@ -162,7 +163,8 @@ func loadNetns(cookie uint64) error {
 		insns asm.Instructions
 	}{
 		{netcontext.LookupProgram, ebpf.ProgramSpec{Name: "vsrun_lookup", Type: ebpf.SkLookup, AttachType: ebpf.AttachSkLookup}, skLookup(m, cookie)},
-		{netcontext.UDPProgram, ebpf.ProgramSpec{Name: "vsrun_udp", Type: ebpf.SchedCLS}, udpIngress(m, cookie)},
+		{netcontext.UDPProgram, ebpf.ProgramSpec{Name: "vsrun_udp", Type: ebpf.SchedCLS}, udpIngress(m, cookie, false)},
+		{netcontext.EtherProgram, ebpf.ProgramSpec{Name: "vsrun_udp_ether", Type: ebpf.SchedCLS}, udpIngress(m, cookie, true)},
 	} {
 		p.spec.Instructions, p.spec.License = p.insns, "Apache-2.0"
 		prog, err := ebpf.NewProgram(&p.spec)
@@ -170,7 +172,7 @@ func loadNetns(cookie uint64) error {
 			return fmt.Errorf("BPF program %s: %w", p.name, err)
 		}
 		pin := netcontext.NetnsPin(p.name, cookie)
-		_ = os.Remove(pin) // the first of the two, from one that was killed
+		_ = os.Remove(pin) // from one that was killed before it had made them all
 		if err := prog.Pin(pin); err != nil {
 			return fmt.Errorf("pin %s: %w", pin, err)
 		}

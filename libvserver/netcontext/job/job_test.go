@@ -29,7 +29,7 @@ func TestVerifier(t *testing.T) {
 		made[s.Name] = m
 	}
 	for _, retval := range []bool{true, false} {
-		m := &maps{storage: made[netcontext.MapStorage].FD(), sockets: made[netcontext.MapSockets].FD(), counted: made[netcontext.MapCounted].FD(), listeners: made[netcontext.MapListeners].FD(), owners: made[netcontext.MapOwners].FD(), setRetval: retval}
+		m := &maps{storage: made[netcontext.MapStorage].FD(), sockets: made[netcontext.MapSockets].FD(), counted: made[netcontext.MapCounted].FD(), listeners: made[netcontext.MapListeners].FD(), owners: made[netcontext.MapOwners].FD(), hints: made[netcontext.MapHints].FD(), setRetval: retval}
 		insns := instructions(m)
 		for i := range netcontext.Programs {
 			p := &netcontext.Programs[i]
@@ -48,21 +48,23 @@ func TestVerifier(t *testing.T) {
 			t.Fatalf("lookup: %+v", err)
 		}
 		prog.Close()
-		if prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "t_udp", Type: ebpf.SchedCLS, Instructions: udpIngress(m, 5), License: "Apache-2.0"}); err != nil {
-			t.Fatalf("udp: %+v", err)
+		for _, ether := range []bool{false, true} {
+			if prog, err = ebpf.NewProgram(&ebpf.ProgramSpec{Name: "t_udp", Type: ebpf.SchedCLS, Instructions: udpIngress(m, 5, ether), License: "Apache-2.0"}); err != nil {
+				t.Fatalf("udp, ether %v: %+v", ether, err)
+			}
+			prog.Close()
 		}
-		prog.Close()
 	}
 }
 
 // TestABI holds netcontext.ABI to the programs and maps: what is pinned by another version must not be taken for this one's.
 // Who changes them gives it another name, and this test the new digest.
 func TestABI(t *testing.T) {
-	const digest = "8768d23a1a92147c"
+	const digest = "d75da5331d005cd6"
 	m := &maps{setRetval: true}
 	h := sha256.New()
 	list := instructions(m)
-	list["lookup"], list["udp"] = skLookup(m, 1), udpIngress(m, 1)
+	list["lookup"], list["udp"], list["ether"] = skLookup(m, 1), udpIngress(m, 1, false), udpIngress(m, 1, true)
 	for _, name := range slices.Sorted(maps2.Keys(list)) {
 		fmt.Fprintln(h, name, list[name])
 	}

@@ -1,6 +1,9 @@
 package job
 
-import "github.com/cilium/ebpf/asm"
+import (
+	"github.com/cilium/ebpf/asm"
+	"golang.org/x/sys/unix"
+)
 
 // TCP states (net/tcp_states.h). An unconnected socket for datagrams is in the second.
 const (
@@ -12,6 +15,10 @@ const (
 
 func peer4(m *maps) asm.Instructions {
 	p := &program{m: m}
+	// That of a stream is what it is, but for loopback addresses: accept(2) need not wait for more.
+	p.add(load(asm.R2, asm.R1, saIP4), asm.And.Imm(asm.R2, be(0xff000000)), asm.JEq.Imm32(asm.R2, be(0x7f000000), "look"),
+		load(asm.R2, asm.R1, saType), asm.JEq.Imm(asm.R2, unix.SOCK_STREAM, "allow"))
+	p.nop("look")
 	p.begin(false)
 	p.add(load(rDst, rCtx, saIP4))
 	p.peerIP4(saIP4, func() {})
@@ -20,7 +27,8 @@ func peer4(m *maps) asm.Instructions {
 
 // peerIP4 replaces the IPv4 address of a peer, in rDst. one6 is called where the guest may have used ::1.
 func (p *program) peerIP4(at int16, one6 func()) {
-	p.add(load(asm.R1, rStore, cLoopback), asm.JEq.Imm(asm.R1, 0, "allow"), asm.JEq.Reg(asm.R1, rDst, "loopback"))
+	p.add(load(asm.R1, rStore, cLoopback), asm.JEq.Imm(asm.R1, 0, "allow"), asm.JEq.Reg(asm.R1, rDst, "loopback"),
+		load(asm.R1, rCtx, saType), asm.JNE.Imm(asm.R1, unix.SOCK_DGRAM, "allow"))
 	p.socket(false, "allow")
 	p.add(load(asm.R1, asm.R0, sFlags), asm.And.Imm(asm.R1, sPeerLo), asm.JEq.Imm(asm.R1, 0, "allow"),
 		load(asm.R1, asm.R0, sPeer), asm.JNE.Reg(asm.R1, rDst, "allow"),

@@ -11,27 +11,44 @@ import (
 // Multipath TCP, SCTP, DCCP and what else there is bind or connect by ways of their own; raw sockets write their own source.
 func sockCreate(m *maps) asm.Instructions {
 	p := &program{m: m}
-	p.add(asm.Mov.Reg(rCtx, asm.R1))
-	p.storage()
-	p.add(load(asm.R1, rStore, cState), asm.Mov.Reg(asm.R2, asm.R1), asm.And.Imm(asm.R2, netcontext.StateReady), asm.JEq.Imm(asm.R2, 0, p.refuse()),
-		asm.And.Imm(asm.R1, netcontext.StateConfine), asm.JEq.Imm(asm.R1, 0, "counted"))
-	p.sameNetns("counted")
+	p.add(load(asm.R2, asm.R1, skType), load(asm.R3, asm.R1, skProtocol), asm.JNE.Imm(asm.R2, unix.SOCK_STREAM, "others"), asm.JEq.Imm(asm.R3, unix.IPPROTO_TCP, "allow"))
+	p.nop("others")
+	p.add(asm.JNE.Imm(asm.R2, unix.SOCK_DGRAM, "rest"), asm.JEq.Imm(asm.R3, unix.IPPROTO_UDP, "allow"))
+	p.nop("rest")
+	p.begin(true)
+	p.protocols("allow")
+	return p.end()
+}
+
+// protocols refuses all but those that are confined, and jumps where that is one.
+func (p *program) protocols(yes string) {
 	noProtocol := p.fail(unix.EPROTONOSUPPORT, cDenied)
 	p.add(load(asm.R1, rCtx, skType), load(asm.R2, rCtx, skProtocol), asm.JEq.Imm(asm.R1, unix.SOCK_STREAM, "stream"),
 		asm.JEq.Imm(asm.R1, unix.SOCK_DGRAM, "datagram"), asm.JNE.Imm(asm.R1, unix.SOCK_RAW, noProtocol))
 	p.jump("icmp")
 	p.label("stream")
-	p.add(asm.JEq.Imm(asm.R2, unix.IPPROTO_TCP, "counted"))
+	p.add(asm.JEq.Imm(asm.R2, unix.IPPROTO_TCP, yes))
 	p.jump(noProtocol)
 	p.label("datagram")
-	p.add(asm.JEq.Imm(asm.R2, unix.IPPROTO_UDP, "counted"), asm.JEq.Imm(asm.R2, unix.IPPROTO_ICMP, "icmp"), asm.JNE.Imm(asm.R2, unix.IPPROTO_ICMPV6, noProtocol))
+	p.add(asm.JEq.Imm(asm.R2, unix.IPPROTO_UDP, yes), asm.JEq.Imm(asm.R2, unix.IPPROTO_ICMP, "icmp"), asm.JNE.Imm(asm.R2, unix.IPPROTO_ICMPV6, noProtocol))
 	p.nop("icmp")
 	p.add(load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateRawICMP), asm.JEq.Imm(asm.R1, 0, p.refuse()),
-		asm.JEq.Imm(asm.R2, unix.IPPROTO_ICMP, "counted"), asm.JNE.Imm(asm.R2, unix.IPPROTO_ICMPV6, p.refuse()))
+		asm.JEq.Imm(asm.R2, unix.IPPROTO_ICMP, yes), asm.JNE.Imm(asm.R2, unix.IPPROTO_ICMPV6, p.refuse()))
+	p.jump(yes)
+}
+
+// sockCount does the same, and counts, for a context or without.
+func sockCount(m *maps) asm.Instructions {
+	p := &program{m: m}
+	p.add(asm.Mov.Reg(rCtx, asm.R1))
+	p.storage()
+	p.add(load(asm.R1, rStore, cState), asm.Mov.Reg(asm.R2, asm.R1), asm.And.Imm(asm.R2, netcontext.StateReady), asm.JEq.Imm(asm.R2, 0, p.refuse()),
+		asm.And.Imm(asm.R1, netcontext.StateConfine), asm.JEq.Imm(asm.R1, 0, "counted"))
+	p.sameNetns("counted")
+	p.protocols("counted")
 
 	// The socket is counted first and given back if it is one too many: others may be at it at the same time.
 	p.nop("counted")
-	p.add(load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateCount), asm.JEq.Imm(asm.R1, 0, "allow"))
 	p.add(asm.Mov.Imm(rSrc, 1), fetchAdd(rStore, rSrc, cNow), asm.Add.Imm(rSrc, 1),
 		load(asm.R1, rStore, cState), asm.And.Imm(asm.R1, netcontext.StateLimit), asm.JEq.Imm(asm.R1, 0, "fits"),
 		load8(asm.R1, rStore, cLimit), asm.JGT.Reg(rSrc, asm.R1, "too_many"))
@@ -122,15 +139,22 @@ func sockOps(m *maps) asm.Instructions {
 	p.socketOf(false, "allow")
 	p.add(load(rSrc, asm.R0, sFlags), asm.Mov.Reg(asm.R1, rSrc), asm.And.Imm(asm.R1, sAny4|sAny6), asm.JEq.Imm(asm.R1, 0, "allow"))
 
-	p.add(load8(asm.R1, rStore, cNetns), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, key+8, rDst, asm.Word),
-		load(asm.R1, rCtx, soPort), asm.StoreMem(asm.RFP, key+12, asm.R1, asm.Word))
+	p.add(load8(asm.R1, rStore, cNetns), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord),
+		load(asm.R1, rCtx, soPort), asm.StoreMem(asm.RFP, key+8, asm.R1, asm.DWord))
 	p.add(asm.Mov.Reg(rDst, rSrc), asm.And.Imm(rSrc, sAny6), asm.JEq.Imm(rSrc, 0, "four"))
 	for i := range maxAddresses {
 		p.add(load(asm.R1, rStore, cN6), asm.JLE.Imm(asm.R1, int32(i), "four"))
+		if i == 0 { // it is bound to this one, or to the first of IPv4
+			p.add(load(asm.R1, rCtx, soLocal6), load(asm.R2, rCtx, soLocal6+4), asm.Or.Reg(asm.R1, asm.R2), asm.JNE.Imm(asm.R1, 0, "bound6"),
+				load(asm.R1, rCtx, soLocal6+8), asm.JNE.Imm32(asm.R1, be(0xffff), "bound6"))
+		}
 		for w := range int16(4) {
 			p.add(load(asm.R1, rStore, cV6+int16(32*i)+4*w), asm.StoreMem(asm.RFP, key+16+4*w, asm.R1, asm.Word))
 		}
 		p.enter()
+		if i == 0 {
+			p.nop("bound6")
+		}
 	}
 	p.nop("four")
 	p.add(asm.And.Imm(rDst, sV6Only), asm.JNE.Imm(rDst, 0, "allow"))
@@ -138,7 +162,7 @@ func sockOps(m *maps) asm.Instructions {
 	p.add(load(asm.R1, rStore, cLoopback), asm.JEq.Imm(asm.R1, 0, "no_loopback"), asm.StoreMem(asm.RFP, key+28, asm.R1, asm.Word))
 	p.enter()
 	p.nop("no_loopback")
-	for i := range maxAddresses {
+	for i := 1; i < maxAddresses; i++ { // it is bound to the first
 		p.add(load(asm.R1, rStore, cN4), asm.JLE.Imm(asm.R1, int32(i), "allow"),
 			load(asm.R1, rStore, cV4+int16(8*i)), asm.StoreMem(asm.RFP, key+28, asm.R1, asm.Word))
 		p.enter()
@@ -152,10 +176,25 @@ func sockOps(m *maps) asm.Instructions {
 	return p.end()
 }
 
-// enter enters the socket under the key on the stack.
+// enter enters the socket under the key on the stack. The hint is there first.
 func (p *program) enter() {
-	p.add(asm.Mov.Reg(asm.R1, rCtx), asm.LoadMapPtr(asm.R2, p.m.listeners), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, key),
+	p.add(load(asm.R1, asm.RFP, key+16))
+	for w := int16(1); w < 4; w++ {
+		p.add(load(asm.R2, asm.RFP, key+16+4*w), asm.Xor.Reg(asm.R1, asm.R2))
+	}
+	p.add(load(asm.R2, asm.RFP, key+8))
+	p.hint()
+	p.add(asm.StoreImm(asm.R1, 0, 1, asm.Byte),
+		asm.Mov.Reg(asm.R1, rCtx), asm.LoadMapPtr(asm.R2, p.m.listeners), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, key),
 		asm.Mov.Imm(asm.R4, 0), asm.FnSockHashUpdate.Call())
+}
+
+// hint is netcontext.ListenerKey.Hint: of the words of an address, all in one, in register 1, and the port in register 2 it
+// makes the hint's place in memory, in register 1.
+func (p *program) hint() {
+	mul := uint32(netcontext.HintMul)
+	p.add(asm.Mul.Imm32(asm.R2, netcontext.HintPort), asm.Xor.Reg32(asm.R1, asm.R2), asm.Mul.Imm32(asm.R1, int32(mul)), asm.RSh.Imm32(asm.R1, netcontext.HintShift),
+		asm.LoadMapValue(asm.R2, p.m.hints, 0), asm.Add.Reg(asm.R1, asm.R2))
 }
 
 // Places in struct bpf_sk_lookup.
@@ -168,36 +207,31 @@ const (
 )
 
 // skLookup finds the listener for a connection to an address that the listener is not bound to. There is one for each
-// network namespace: the hook does not tell which it is in.
+// network namespace: the hook does not tell which it is in. It sees the connections of everybody there, and has nothing to do
+// with most: the hint tells.
 func skLookup(m *maps, netns uint64) asm.Instructions {
 	p := &program{m: m}
-	p.add(asm.Mov.Reg(rCtx, asm.R1), load(asm.R1, rCtx, slProtocol), asm.JNE.Imm(asm.R1, unix.IPPROTO_TCP, "allow"))
-	p.add(asm.LoadImm(asm.R1, int64(netns), asm.DWord), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord),
-		load(asm.R1, rCtx, slPort), asm.StoreMem(asm.RFP, key+12, asm.R1, asm.Word),
-		load(asm.R1, rCtx, slFamily), asm.JEq.Imm(asm.R1, unix.AF_INET6, "six"),
-		stack(key+16, 0), stack(key+20, 0), stack(key+24, be(0xffff)), load(asm.R1, rCtx, slLocal4), asm.StoreMem(asm.RFP, key+28, asm.R1, asm.Word))
-	p.find(unix.AF_INET, "try6")
-	p.nop("try6")
-	p.find(unix.AF_INET6, "allow")
+	p.add(load(asm.R2, asm.R1, slProtocol), asm.JNE.Imm(asm.R2, unix.IPPROTO_TCP, "allow"), asm.Mov.Reg(rCtx, asm.R1), load(rDst, rCtx, slPort),
+		load(rSrc, rCtx, slFamily), asm.JEq.Imm(rSrc, unix.AF_INET6, "six"),
+		load(asm.R3, rCtx, slLocal4), asm.Mov.Reg(asm.R1, asm.R3), asm.Xor.Imm(asm.R1, be(0xffff)), asm.Mov.Reg(asm.R2, rDst))
+	p.hint()
+	p.add(asm.LoadMem(asm.R1, asm.R1, 0, asm.Byte), asm.JEq.Imm(asm.R1, 0, "allow"),
+		stack(key+16, 0), stack(key+20, 0), stack(key+24, be(0xffff)), asm.StoreMem(asm.RFP, key+28, asm.R3, asm.Word))
+	p.jump("find")
 	p.label("six")
+	p.add(asm.Mov.Imm(asm.R1, 0))
 	for w := range int16(4) {
-		if w == 0 {
-			p.add(load(asm.R1, rCtx, slLocal6))
-		} else {
-			p.add(load(asm.R1, rCtx, slLocal6+4*w))
-		}
-		p.add(asm.StoreMem(asm.RFP, key+16+4*w, asm.R1, asm.Word))
+		p.add(load(asm.R2, rCtx, slLocal6+4*w), asm.StoreMem(asm.RFP, key+16+4*w, asm.R2, asm.Word), asm.Xor.Reg(asm.R1, asm.R2))
 	}
-	p.find(unix.AF_INET6, "allow")
-	return p.end()
-}
-
-// find gives the connection to a socket of a family, and ends; it jumps where there is none.
-func (p *program) find(family int32, none string) {
-	p.add(stack(key+8, family), asm.LoadMapPtr(asm.R1, p.m.listeners), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key),
-		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, none), asm.Mov.Reg(rDst, asm.R0),
+	p.add(asm.Mov.Reg(asm.R2, rDst))
+	p.hint()
+	p.add(asm.LoadMem(asm.R1, asm.R1, 0, asm.Byte), asm.JEq.Imm(asm.R1, 0, "allow"))
+	p.nop("find")
+	p.add(asm.LoadImm(asm.R1, int64(netns), asm.DWord), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, key+8, rDst, asm.DWord),
+		asm.LoadMapPtr(asm.R1, p.m.listeners), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key),
+		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "allow"), asm.Mov.Reg(rDst, asm.R0),
 		// An IPv6 socket that takes no IPv4 is refused here, and all goes its usual way.
 		asm.Mov.Reg(asm.R1, rCtx), asm.Mov.Reg(asm.R2, rDst), asm.Mov.Imm(asm.R3, 0), asm.FnSkAssign.Call(),
 		asm.Mov.Reg(asm.R1, rDst), asm.FnSkRelease.Call())
-	p.jump("allow")
+	return p.end()
 }

@@ -17,6 +17,9 @@ const (
 	uKey    = -112 // netcontext.OwnerKey
 
 	skbProtocol = 16
+	skbData     = 76
+	skbEnd      = 80
+	etherSize   = 14
 	startNet    = 1  // BPF_HDR_START_NET
 	next        = -1 // TCX_NEXT
 
@@ -28,11 +31,22 @@ const (
 // which is bound to the first address. For connections skLookup does it, with sockets that listen(2) has entered. But a socket
 // for datagrams does not listen, and no program that sees its bind(2) may enter it; so it is looked up for the datagram, where
 // that comes in. There is one for each interface with addresses of such contexts, and for each network namespace its lo.
-func udpIngress(m *maps, netns uint64) asm.Instructions {
+//
+// It sees all that comes in there. Where packets begin with an Ethernet header (as on lo) a look tells that one is no datagram.
+func udpIngress(m *maps, netns uint64, ether bool) asm.Instructions {
 	p := &program{m: m}
 	be16 := func(v uint32) int32 { return int32(uint32(be(v<<16)) & 0xffff) }
-	p.add(asm.Mov.Reg(rCtx, asm.R1), asm.LoadImm(asm.R1, int64(netns), asm.DWord), asm.StoreMem(asm.RFP, uKey, asm.R1, asm.DWord),
-		load(asm.R1, rCtx, skbProtocol), asm.JEq.Imm(asm.R1, be16(0x0800), "ip4"), asm.JNE.Imm(asm.R1, be16(0x86dd), "pass"))
+	p.add(asm.Mov.Reg(rCtx, asm.R1), load(asm.R1, rCtx, skbProtocol))
+	if ether {
+		p.add(load(asm.R2, rCtx, skbData), load(asm.R3, rCtx, skbEnd), asm.Mov.Reg(asm.R4, asm.R2), asm.Add.Imm(asm.R4, etherSize+10), asm.JGT.Reg(asm.R4, asm.R3, "unknown"),
+			asm.LoadMem(asm.R3, asm.R2, etherSize+9, asm.Byte), asm.JEq.Imm(asm.R1, be16(0x0800), "known"),
+			asm.LoadMem(asm.R3, asm.R2, etherSize+6, asm.Byte), asm.JNE.Imm(asm.R1, be16(0x86dd), "pass"))
+		p.nop("known")
+		p.add(asm.JNE.Imm(asm.R3, unix.IPPROTO_UDP, "pass"))
+		p.nop("unknown")
+	}
+	p.add(asm.LoadImm(asm.R2, int64(netns), asm.DWord), asm.StoreMem(asm.RFP, uKey, asm.R2, asm.DWord),
+		asm.JEq.Imm(asm.R1, be16(0x0800), "ip4"), asm.JNE.Imm(asm.R1, be16(0x86dd), "pass"))
 
 	p.bytes(0, uHeader, 40)
 	p.add(asm.LoadMem(asm.R1, asm.RFP, uHeader+6, asm.Byte), asm.JNE.Imm(asm.R1, unix.IPPROTO_UDP, "pass"))
