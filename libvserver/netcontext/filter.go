@@ -10,8 +10,8 @@ import (
 
 // machine has the numbers of system calls of one architecture (linux/audit.h, and its unistd.h).
 type machine struct {
-	arch                                             uint32
-	socket, setsockopt, ioctl, bpf, uring, multiplex uint32
+	arch                                                   uint32
+	socket, pair, setsockopt, ioctl, bpf, uring, multiplex uint32
 	// x32: numbers from here on are of another set of calls, which nothing uses.
 	x32 bool
 }
@@ -23,16 +23,16 @@ func machines() []machine {
 	switch runtime.GOARCH {
 	case "amd64":
 		return []machine{
-			{unix.AUDIT_ARCH_X86_64, 41, 54, 16, 321, 425, none, true},
-			{unix.AUDIT_ARCH_I386, 359, 366, 54, 357, 425, 102, false},
+			{unix.AUDIT_ARCH_X86_64, 41, 53, 54, 16, 321, 425, none, true},
+			{unix.AUDIT_ARCH_I386, 359, 360, 366, 54, 357, 425, 102, false},
 		}
 	case "arm64":
 		return []machine{
-			{unix.AUDIT_ARCH_AARCH64, 198, 208, 29, 280, 425, none, false},
-			{unix.AUDIT_ARCH_ARM, 281, 294, 54, 386, 425, 102, false},
+			{unix.AUDIT_ARCH_AARCH64, 198, 199, 208, 29, 280, 425, none, false},
+			{unix.AUDIT_ARCH_ARM, 281, 288, 294, 54, 386, 425, 102, false},
 		}
 	case "riscv64":
-		return []machine{{unix.AUDIT_ARCH_RISCV64, 198, 208, 29, 280, 425, none, false}}
+		return []machine{{unix.AUDIT_ARCH_RISCV64, 198, 199, 208, 29, 280, 425, none, false}}
 	}
 	return nil
 }
@@ -112,6 +112,14 @@ func (f *filter) machine(m *machine, hideNetif, rawICMP bool) {
 		}
 		f.emit(jeq, 0, 1, unix.AF_PACKET)
 		f.errno(unix.EPERM)
+		f.errno(unix.EAFNOSUPPORT)
+	})
+	f.call(m.pair, func() { // of the rest only TIPC makes pairs, which need not stay such
+		f.emit(ldAbs, 0, 0, args)
+		for _, family := range []uint32{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6} {
+			f.emit(jeq, 0, 1, family)
+			f.allow()
+		}
 		f.errno(unix.EAFNOSUPPORT)
 	})
 	f.call(m.setsockopt, func() {

@@ -55,6 +55,12 @@ func TestFilter(t *testing.T) {
 				run("socket", m.socket, want, family)
 				run("socket with rubbish in the upper half", m.socket, want, family|0xdead<<32)
 			}
+			for _, family := range []uint64{unix.AF_UNIX, unix.AF_INET, unix.AF_INET6} {
+				run("socketpair", m.pair, allow, family)
+			}
+			for _, family := range []uint64{unix.AF_TIPC, unix.AF_PACKET, unix.AF_NETLINK, unix.AF_SMC, 100} {
+				run("socketpair", m.pair, no(unix.EAFNOSUPPORT), family)
+			}
 			run("IP_HDRINCL", m.setsockopt, header, 3, unix.IPPROTO_IP, unix.IP_HDRINCL)
 			run("IPV6_HDRINCL", m.setsockopt, header, 3, unix.IPPROTO_IPV6, unix.IPV6_HDRINCL)
 			run("IPV6_HDRINCL", m.setsockopt, header, 3, unix.SOL_RAW, unix.IPV6_HDRINCL)

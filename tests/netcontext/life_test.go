@@ -22,6 +22,15 @@ func nidNumber(i int) int { return 1000 + 4*(os.Getpid()%12000) + i }
 // loopback is the loopback address that goes with it.
 func loopback(i int) string { return fmt.Sprintf("127.%d.%d.1", nidNumber(i)>>8, nidNumber(i)&255) }
 
+// many are n addresses.
+func many(prefix string, n int) string {
+	var list []string
+	for i := range n {
+		list = append(list, prefix+strconv.Itoa(i+1))
+	}
+	return strings.Join(list, ",")
+}
+
 // What is asked for in vain, and that nothing is left of it.
 func TestBadInput(t *testing.T) {
 	p := newPlace(t)
@@ -55,6 +64,25 @@ func TestBadInput(t *testing.T) {
 		{"10.77.0.2,10.77.0.3", []string{annotation + `net.single-ip"="true"`}, `needs one address of a kind at most in net.addresses`},
 		{"10.77.0.2", []string{annotation + `net.missing-address"="no"`}, `must be error or warn (got "no")`},
 		{"", []string{annotation + `net.nid"="5"`}, `net.nid"]: needs net.addresses`},
+		{"10.77.0.2/", nil, `(got "10.77.0.2/")`},
+		{"10.77.0.2/-1", nil, `(got "10.77.0.2/-1")`},
+		{"010.77.0.2", nil, `(got "010.77.0.2")`},
+		{"fe80::1%v0", nil, `(got "fe80::1%v0")`},
+		{"10.77.0.2;10.77.0.3", nil, `(got "10.77.0.2;10.77.0.3")`},
+		{"eth0", nil, `(got "eth0")`},
+		{"255.255.255.255", nil, `"255.255.255.255" is `},
+		{many("10.77.1.", 17), nil, `must not have more than 16 addresses of a kind`},
+		{"10.77.0.2", []string{annotation + `net.ports"="http"`}, `(got "http")`},
+		{"10.77.0.2", []string{annotation + `net.ports"="80,,81"`}, `(got "")`},
+		{"10.77.0.2", []string{annotation + `net.ports"="65536"`}, `(got "65536")`},
+		{"10.77.0.2", []string{annotation + `net.ports"=""`}, `(got "")`},
+		{"10.77.0.2", []string{annotation + `net.nid"="49152"`}, `must be a number from 2 to 49151 (got "49152")`},
+		{"10.77.0.2", []string{annotation + `net.raw-icmp"="1"`}, `must be true or false (got "1")`},
+		{"10.77.0.2", []string{annotation + `net.hide-netif"=""`}, `must be true or false (got "")`},
+		{"10.77.0.2", []string{annotation + `rlimits.nsock"="-1"`}, `(got "-1")`},
+		{"10.77.0.2", []string{annotation + `rlimits.nsock"="many"`}, `(got "many")`},
+		{"", []string{annotation + `net.ports"="80"`}, `net.ports"]: needs net.addresses`},
+		{"", []string{annotation + `net.hide-netif"="true"`}, `net.hide-netif"]: needs net.addresses`},
 		{"10.77.9.9", nil, `no interface has 10.77.9.9 (ip address add 10.77.9.9/32 dev DEVICE; or net.missing-address=warn)`},
 		{"fd99::1", nil, `no interface has fd99::1`},
 		{"10.77.0.2,10.77.0.1", nil, `net.addresses"]: 10.77.0.1 belongs to network context ` + nid(0) + `, container ` + first.id},
@@ -307,8 +335,22 @@ func TestCheckpoint(t *testing.T) {
 		}
 	}
 	check("before")
+	// A pre-dump takes nothing away: the guest goes on as it was.
+	before := filepath.Join(p.dir, "before")
+	if res := p.try("checkpoint", "--pre-dump", "--image-path", before, g.id); res.Code != 0 {
+		log, _ := os.ReadFile(filepath.Join(before, "dump.log"))
+		t.Fatalf("pre-dump: %s\n%s", res.Stderr, log[max(0, len(log)-2000):])
+	}
+	for _, tt := range [][2]string{{"bind tcp 10.77.0.2:90", "bind EADDRNOTAVAIL"}, {"get tcp 127.0.0.1:80", "A4 from 127.0.0.1 at 127.0.0.1, peer 127.0.0.1 local 127.0.0.1"}} {
+		if got := g.in(strings.Fields(tt[0])...); got != tt[1] {
+			t.Errorf("after the pre-dump: %s: %q, want %q", tt[0], got, tt[1])
+		}
+	}
+	if got := answer(p.world("get", "tcp", "10.77.0.3:80")); got != "A4" {
+		t.Errorf("after the pre-dump: %q", got)
+	}
 	images := filepath.Join(p.dir, "images")
-	res := p.try("checkpoint", "--image-path", images, g.id)
+	res := p.try("checkpoint", "--image-path", images, "--parent-path", "../before", g.id)
 	if res.Code != 0 {
 		log, _ := os.ReadFile(filepath.Join(images, "dump.log"))
 		t.Fatalf("checkpoint: %s\n%s", res.Stderr, log[max(0, len(log)-2000):])

@@ -1,17 +1,17 @@
 // Net compares the network of containers: some that have the host's network namespace to themselves, some with network
 // contexts in one, and some with a namespace each behind a veth pair and a bridge. Client and server are two containers of
-// the same kind. Every round runs all of them once, so that a busy moment hits them all alike.
+// the same kind. Every round runs all of them once, for a moment only, in an order that turns about, so that whatever else the
+// machine does hits them all alike.
 //
-//	net [-n ROUNDS] [-ms MILLISECONDS] [-idle N]
+//	net [-n ROUNDS] [-ms MILLISECONDS] [-idle N] [-kinds KIND,...]
 //
 // It works in network namespaces that it makes for itself. What stands for the host's is one of its own, which no BPF program
 // has ever been attached to; that of the contexts is like it. A context has two addresses of IPv4 and two of IPv6, so that
 // all programs there are have their part; "one address" has one. "filter" is the host with a seccomp filter, which engines
-// give every container and a context has, too: any filter at all makes system calls slower.
+// give every container and a context has, too: any filter at all makes system calls slower. Servers listen on 0.0.0.0.
 package main
 
 import (
-	"bytes"
 	"errors"
 	"flag"
 	"fmt"
@@ -19,11 +19,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"text/tabwriter"
-	"time"
 
 	"github.com/vsrun/vsrun/tests/harness"
 )
@@ -31,11 +29,12 @@ import (
 const inside = "VSRUN_BENCH_NETNS"
 
 func main() {
-	rounds := flag.Int("n", 15, "rounds")
-	ms := flag.Int("ms", 300, "milliseconds of each measurement")
+	rounds := flag.Int("n", 100, "rounds")
+	ms := flag.Int("ms", 25, "milliseconds of each measurement")
 	idle := flag.Int("idle", 200, "containers of each kind whose memory is measured; 0 leaves it out")
+	only := flag.String("kinds", "", "what is measured, of tcp,pair,option,udp,bulk (default: all)")
 	flag.Parse()
-	if err := run(*rounds, *ms, *idle); err != nil {
+	if err := run(*rounds, *ms, *idle, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
@@ -47,12 +46,12 @@ type arm struct {
 	server, client []string // edits of config.json
 	address        string   // of the server
 	own            string   // of the client; it can talk to itself there
-	rates, cpu     map[string][]float64
+	rates          map[string][]float64
 	memory         []memory
 }
 
-var kinds = []struct{ name, what, unit string }{
-	{"tcp", "TCP connect, accept, close", "/s"}, {"pair", "the same in one process", "/s"}, {"udp", "UDP ping-pong", "/s"}, {"bulk", "TCP bulk", " MB/s"},
+var kinds = []struct{ name, what string }{
+	{"tcp", "TCP socket, connect, accept, close"}, {"pair", "the same in one process"}, {"option", "setsockopt"}, {"udp", "UDP ping-pong"}, {"bulk", "TCP bulk"},
 }
 
 type bench struct {
@@ -61,7 +60,7 @@ type bench struct {
 	sockets string
 }
 
-func run(rounds, ms, idle int) error {
+func run(rounds, ms, idle int, only string) error {
 	if os.Geteuid() != 0 {
 		return errors.New("needs root: it runs real containers")
 	}
@@ -117,7 +116,7 @@ func run(rounds, ms, idle int) error {
 	}
 	defer b.dropNetwork()
 	for _, a := range arms {
-		a.rates, a.cpu = map[string][]float64{}, map[string][]float64{}
+		a.rates = map[string][]float64{}
 		for _, side := range []struct {
 			name  string
 			edits []string
@@ -128,38 +127,13 @@ func run(rounds, ms, idle int) error {
 			}
 			defer func() { _, _ = b.vsrun("delete", "--force", id) }()
 		}
-		for i, k := range kinds {
-			if k.name == "pair" {
-				continue
-			}
-			c := b.call("exec", "-d", b.id(a, "server"), "/bin/sockets", "sink", k.name, a.address+":"+strconv.Itoa(7000+i))
-			c.Stdout = filepath.Join(b.dir, a.name+k.name)
-			if res, err := b.rt.Run(c); err != nil || res.Code != 0 {
-				return fmt.Errorf("%s: %v %s", a.name, err, res.Stderr)
-			}
-			if !harness.Poll(5*time.Second, func() bool { t, _ := os.ReadFile(c.Stdout); return bytes.HasPrefix(t, []byte("ready")) }) {
-				return fmt.Errorf("%s: the server for %s did not start", a.name, k.name)
-			}
-		}
 	}
-	for range rounds {
-		for i, k := range kinds {
-			for _, a := range arms {
-				addr := a.address
-				if k.name == "pair" {
-					addr = a.own
-				}
-				out, err := b.vsrun("exec", b.id(a, "client"), "/bin/sockets", "rate", k.name, addr+":"+strconv.Itoa(7000+i), strconv.Itoa(ms))
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", a.name, k.what, err)
-				}
-				var rate, cpu float64
-				if _, err := fmt.Sscan(out, &rate, &cpu); err != nil {
-					return fmt.Errorf("%s, %s: %q", a.name, k.what, out)
-				}
-				a.rates[k.name] = append(a.rates[k.name], rate)
-				a.cpu[k.name] = append(a.cpu[k.name], cpu)
-			}
+	for i, k := range kinds {
+		if only != "" && !slices.Contains(strings.Split(only, ","), k.name) {
+			continue
+		}
+		if err := b.measure(arms, k.name, 7000+100*i, rounds, ms); err != nil {
+			return fmt.Errorf("%s: %w", k.what, err)
 		}
 	}
 	if idle > 0 {
@@ -225,17 +199,18 @@ func least(list []memory, of func(memory) float64) float64 {
 	return v
 }
 
-// ratio is the median of what the first is to the second, round by round.
-func ratio(a, b []float64) float64 {
-	var r []float64
+// ratios are what the first is to the second, round by round, in order.
+func ratios(a, b []float64) []float64 {
+	r := make([]float64, len(a))
 	for i := range a {
-		r = append(r, a[i]/b[i])
+		r[i] = a[i] / b[i]
 	}
-	return median(r)
+	slices.Sort(r)
+	return r
 }
 
 func print(arms []*arm, rounds, ms, idle int) {
-	fmt.Printf("medians of %d interleaved rounds of %d ms; to that of host, round by round; least CPU time of the client for each (bulk: KB)\n\n", rounds, ms)
+	fmt.Printf("medians of %d interleaved rounds of %d ms; of the ratios to host, round by round, with their quartiles; of those to filter\n\n", rounds, ms)
 	t := tabwriter.NewWriter(os.Stdout, 0, 0, 3, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(t, "\t")
 	for _, a := range arms {
@@ -243,13 +218,27 @@ func print(arms []*arm, rounds, ms, idle int) {
 	}
 	fmt.Fprintln(t)
 	for _, k := range kinds {
+		if arms[0].rates[k.name] == nil {
+			continue
+		}
 		fmt.Fprintf(t, "%s\t", k.what)
-		for _, a := range arms {
-			rate, cpu := median(a.rates[k.name]), slices.Min(a.cpu[k.name])
-			if k.name == "bulk" {
-				rate, cpu = rate/1e6, cpu*1e3
+		for i, a := range arms {
+			if rate := median(a.rates[k.name]); k.name == "bulk" {
+				fmt.Fprintf(t, "%.2f GB/s\t", rate/1e9)
+			} else {
+				fmt.Fprintf(t, "%.2f µs\t", 1e6/rate)
 			}
-			fmt.Fprintf(t, "%.0f%s\t%.2fx\t%.2f µs\t", rate, k.unit, ratio(a.rates[k.name], arms[0].rates[k.name]), cpu/1e3)
+			r := ratios(a.rates[k.name], arms[0].rates[k.name])
+			if i == 0 {
+				fmt.Fprintf(t, "\t\t")
+				continue
+			}
+			fmt.Fprintf(t, "%.3fx (%.2f-%.2f)\t", median(r), r[len(r)/4], r[len(r)*3/4])
+			if i == 1 {
+				fmt.Fprintf(t, "\t")
+				continue
+			}
+			fmt.Fprintf(t, "%.3fx\t", median(ratios(a.rates[k.name], arms[1].rates[k.name])))
 		}
 		fmt.Fprintln(t)
 	}

@@ -10,6 +10,7 @@
 //	sockets listen tcp [again|freed]...           listen without bind, print the port and wait; after connect(2) to nothing and
 //	                                              back, or taken off its interface
 //	sockets socket FAMILY TYPE PROTOCOL           make a socket
+//	sockets do STEP...                            see steps.go
 //	sockets many N                                make N sockets, and print how many could be had
 //	sockets send PATH tcp|udp ADDR                send a bound socket over the unix socket PATH
 //	sockets receive PATH NAME                     serve on the socket that comes over the unix socket PATH
@@ -19,7 +20,7 @@
 //	sockets without bpf|cookie CMD...             run CMD where the kernel takes no BPF programs, or knows no SO_NETNS_COOKIE
 //	sockets netlink                               list the interfaces
 //	sockets ifconf                                list the interfaces by ioctl
-//	sockets rate tcp|pair|udp|bulk ADDR MS        the client of a measurement
+//	sockets rate tcp|pair|option|udp|bulk ADDR    the client of a measurement: reads milliseconds, prints a rate
 //	sockets sink tcp|udp|bulk ADDR                its server
 //
 // Options: from=ADDR (bind first), device=NAME, ifindex=N, freebind, transparent, v6only, reuse, connect (udp: connect(2) first),
@@ -82,6 +83,8 @@ func main() {
 		check("socket", err)
 		unix.Close(fd)
 		fmt.Println("ok")
+	case verb == "do" && len(a) > 0:
+		steps(a)
 	case verb == "many" && len(a) == 1:
 		n := 0
 		for ; n < number(a[0]); n++ {
@@ -127,8 +130,8 @@ func main() {
 		check("ifreq", err)
 		check("ioctl", unix.IoctlIfreq(fd, unix.SIOCGIFFLAGS, r))
 		fmt.Println("ok")
-	case verb == "rate" && len(a) == 3:
-		rate(a[0], a[1], number(a[2]))
+	case verb == "rate" && len(a) == 2:
+		rate(a[0], a[1])
 	case verb == "sink" && len(a) == 2:
 		sink(a[0], a[1])
 	default:

@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"runtime"
 	"time"
 
@@ -43,6 +42,7 @@ func sink(kind, addr string) {
 			check("sendto", unix.Sendto(s.fd, buf[:n], 0, from))
 		}
 	}
+	s.reset()
 	check("listen", unix.Listen(s.fd, 1024))
 	fmt.Println("ready")
 	buf := make([]byte, 1<<18)
@@ -58,64 +58,94 @@ func sink(kind, addr string) {
 	}
 }
 
-// rate prints operations, or bytes, a second, and the nanoseconds of CPU time that each took the client.
-func rate(kind, addr string, ms int) {
+// reset has what the listener accepts be reset when it is closed: no TIME_WAIT, or the ports would run out. The client, who has
+// not to close first, needs no call for it.
+func (s *sock) reset() {
+	check("setsockopt", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
+}
+
+// rate reads a number of milliseconds a line, works for so long, and prints operations (bulk: bytes) a second and the nanoseconds
+// of CPU time that each took this end.
+func rate(kind, addr string) {
 	pin()
-	end := time.Duration(ms) * time.Millisecond
-	begin := time.Now()
-	n := 0
+	work := client(kind, addr)
+	work() // what is new the first time
+	for {
+		var ms int
+		if _, err := fmt.Scan(&ms); err != nil {
+			return
+		}
+		n, wall, cpu := 0, time.Duration(0), cpuTime()
+		for begin := time.Now(); wall < time.Duration(ms)*time.Millisecond; wall = time.Since(begin) {
+			n += work()
+		}
+		cpu = cpuTime() - cpu
+		fmt.Printf("%.1f %.3f\n", float64(n)/wall.Seconds(), float64(cpu.Nanoseconds())/float64(n))
+	}
+}
+
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	check("getrusage", unix.Getrusage(unix.RUSAGE_SELF, &u))
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// client gives what is measured, which tells how much of it it did.
+func client(kind, addr string) func() int {
 	switch kind {
 	case "tcp": // socket, connect, accept, close
-		for time.Since(begin) < end {
-			s := open("tcp", addr, nil)
-			// No TIME_WAIT: the ports would run out.
-			check("setsockopt", unix.SetsockoptLinger(s.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
-			check("connect", unix.Connect(s.fd, s.addr(addr)))
-			_, _ = unix.Read(s.fd, make([]byte, 1)) // the server has accepted and closed
-			unix.Close(s.fd)
-			n++
+		to, buf := (&sock{}).addr(addr), make([]byte, 1)
+		return func() int {
+			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
+			check("socket", err)
+			if err := unix.Connect(fd, to); err != unix.ECONNRESET { // which is the server's close, come early
+				check("connect", err)
+				_, _ = unix.Read(fd, buf) // the server has accepted and closed
+			}
+			unix.Close(fd)
+			return 1
 		}
 	case "pair": // the same with both ends in one process: no switch between them
 		l := open("tcp", addr, nil)
-		l.bind(addr)
-		check("listen", unix.Listen(l.fd, 16))
 		to := l.addr(addr)
-		for time.Since(begin) < end {
+		check("bind", unix.Bind(l.fd, &unix.SockaddrInet4{Port: to.(*unix.SockaddrInet4).Port}))
+		l.reset()
+		check("listen", unix.Listen(l.fd, 16))
+		return func() int {
 			fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, 0)
 			check("socket", err)
-			check("setsockopt", unix.SetsockoptLinger(fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}))
 			check("connect", unix.Connect(fd, to))
 			c, _, err := unix.Accept(l.fd)
 			check("accept", err)
-			unix.Close(fd)
 			unix.Close(c)
-			n++
+			unix.Close(fd)
+			return 1
+		}
+	case "option": // setsockopt(2)
+		s := open("tcp", addr, nil)
+		return func() int {
+			check("setsockopt", unix.SetsockoptInt(s.fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1))
+			return 1
 		}
 	case "udp": // ping-pong
 		s := open("udp", addr, nil)
-		to := s.addr(addr)
-		buf := make([]byte, 64)
-		for time.Since(begin) < end {
+		to, buf := s.addr(addr), make([]byte, 64)
+		return func() int {
 			check("sendto", unix.Sendto(s.fd, buf, 0, to))
 			_, _, err := unix.Recvfrom(s.fd, buf, 0)
 			check("recvfrom", err)
-			n++
+			return 1
 		}
 	case "bulk":
 		s := open("tcp", addr, nil)
 		check("connect", unix.Connect(s.fd, s.addr(addr)))
 		buf := make([]byte, 1<<18)
-		for time.Since(begin) < end {
-			m, err := unix.Write(s.fd, buf)
+		return func() int {
+			n, err := unix.Write(s.fd, buf)
 			check("write", err)
-			n += m
+			return n
 		}
-	default:
-		usage()
 	}
-	wall := time.Since(begin)
-	var u unix.Rusage
-	check("getrusage", unix.Getrusage(unix.RUSAGE_SELF, &u))
-	cpu := time.Duration(u.Utime.Nano() + u.Stime.Nano())
-	fmt.Fprintf(os.Stdout, "%.0f %.3f\n", float64(n)/wall.Seconds(), float64(cpu.Nanoseconds())/float64(n))
+	usage()
+	return nil
 }

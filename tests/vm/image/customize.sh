@@ -31,7 +31,7 @@ for unit in apt-daily.timer apt-daily-upgrade.timer dpkg-db-backup.timer e2scrub
 done
 for unit in docker.service docker.socket containerd.service podman.socket podman.service podman-restart.service \
 	podman-auto-update.service podman-auto-update.timer podman-clean-transient.service quotarpc.service quota.service \
-	netavark-dhcp-proxy.socket netavark-dhcp-proxy.service; do
+	netavark-dhcp-proxy.socket netavark-dhcp-proxy.service nginx.service; do
 	chroot "$root" systemctl disable --quiet "$unit" 2>/dev/null || true
 	chroot "$root" systemctl --global disable --quiet "$unit" 2>/dev/null || true
 done
