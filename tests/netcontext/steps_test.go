@@ -52,6 +52,14 @@ func TestEscapeBySteps(t *testing.T) {
 		{"datagrams, disconnected", "udp4 connect=10.77.0.2:93 unspec send=10.77.0.2:93 recv", "B from 10.77.0.1 from 10.77.0.2"},
 		{"datagrams, disconnected and connected again", "udp4 connect=10.77.0.2:93 unspec connect=10.77.0.2:93 send recv", "B from 10.77.0.1 from 10.77.0.2"},
 		{"datagrams, disconnected and bound", "udp4 connect=10.77.0.2:93 unspec try:bind=10.77.0.4:80 send=10.77.0.2:93 recv", "bind E*\nB from 10.77.0.1 from 10.77.0.2"},
+		{"bound with AF_UNSPEC", "tcp4 bind0=0.0.0.0:80 name", "bind0 E*"},
+		{"bound with AF_UNSPEC to another's address", "tcp4 bind0=10.77.0.4:80 name", "bind0 E*"},
+		{"sent with AF_UNSPEC", "udp4 send0=10.77.0.2:93 recv", "B from 10.77.0.1 from 10.77.0.2"},
+		{"sent with AF_UNSPEC to the other's loopback address", "udp4 send0=" + loopback(3) + ":93 recv", "recv E*"},
+		{"an IPv6 socket connected with an IPv4 address", "udp6 connect4=10.77.0.2:93 name send recv", "[::ffff:10.77.0.1]:*\nB from 10.77.0.1 from *"},
+		{"an IPv6 socket connected with an IPv4 address, then with another's loopback address", "udp6 connect4=10.77.0.2:93 unspec connect4=" + loopback(3) + ":93 send recv", "recv E*"},
+		{"an IPv6 socket that sends to an IPv4 address", "udp6 send4=10.77.0.2:93 recv", "B from 10.77.0.1 from *"},
+		{"a stream of IPv6 connected with an IPv4 address", "tcp6 connect4=10.77.0.2:92 name", "connect4 E*"},
 		{"disconnected from nothing", "tcp4 unspec bind=10.77.0.4:80", "bind EADDRNOTAVAIL"},
 
 		{"IPV6_ADDRFORM, datagrams", "udp6 connect=[::ffff:10.77.0.2]:93 form name unspec send=10.77.0.2:93 recv connect=10.77.0.2:93 send recv", "10.77.0.1:*\nB from 10.77.0.1 from 10.77.0.2\nB from 10.77.0.1 from 10.77.0.2"},
@@ -211,7 +219,9 @@ func TestMulticast(t *testing.T) {
 		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.100 recv", "udp4 bind=10.77.0.3:0 opt=0,32,0a4d0004 send=224.7.7.7:98", "x from 10.77.0.3"},
 	} {
 		out := make(chan string)
-		go func() { out <- p.outside([]string{"nsenter", "--net=" + world}, append([]string{"do"}, strings.Fields(tt.world)...)) }()
+		go func() {
+			out <- p.outside([]string{"nsenter", "--net=" + world}, append([]string{"do"}, strings.Fields(tt.world)...))
+		}()
 		var got string
 		for done := false; !done; { // until the world listens
 			_ = g.in(append([]string{"do"}, strings.Fields(tt.send)...)...)

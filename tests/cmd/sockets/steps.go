@@ -15,6 +15,8 @@ import (
 //	tcp4 tcp6 udp4 udp6            the socket; the steps that follow are of the last one
 //	bind=ADDR connect=ADDR listen accept form unspec
 //	                               form: IPV6_ADDRFORM makes IPv4 of it; unspec: connect(2) to AF_UNSPEC; accept goes on with what is accepted
+//	connect4=ADDR send4=ADDR       with a struct sockaddr_in, whatever the socket is
+//	bind0=ADDR send0=ADDR          the same of the family AF_UNSPEC
 //	opt=LEVEL,NAME,HEX             setsockopt(2), the value as bytes
 //	join=GROUP,IP join6=GROUP,INDEX  joins a multicast group on an interface
 //	send=ADDR send recv            a datagram, or data; recv prints where it is from, and the address it was sent to if the option asks for that
@@ -67,6 +69,21 @@ func (s *sock) step(step string) (call string, err error) {
 	case "unspec":
 		_, _, errno := unix.Syscall(unix.SYS_CONNECT, uintptr(s.fd), uintptr(unsafe.Pointer(&unix.RawSockaddr{})), unix.SizeofSockaddrInet4)
 		if errno != 0 {
+			err = errno
+		}
+		return verb, err
+	case "connect4":
+		return verb, unix.Connect(s.fd, (&sock{}).addr(value))
+	case "send4":
+		return verb, unix.Sendto(s.fd, []byte("x"), unix.MSG_NOSIGNAL, (&sock{}).addr(value))
+	case "bind0", "send0":
+		a := (&sock{}).addr(value).(*unix.SockaddrInet4)
+		sa := unix.RawSockaddrInet4{Port: uint16(a.Port>>8 | a.Port<<8), Addr: a.Addr}
+		nr, data := uintptr(unix.SYS_BIND), [6]uintptr{uintptr(s.fd), uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4}
+		if verb == "send0" {
+			nr, data = unix.SYS_SENDTO, [6]uintptr{uintptr(s.fd), uintptr(unsafe.Pointer(&[]byte{'x'}[0])), 1, 0, uintptr(unsafe.Pointer(&sa)), unix.SizeofSockaddrInet4}
+		}
+		if _, _, errno := unix.Syscall6(nr, data[0], data[1], data[2], data[3], data[4], data[5]); errno != 0 {
 			err = errno
 		}
 		return verb, err
