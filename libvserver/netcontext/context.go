@@ -192,7 +192,7 @@ func (c *Context) attach(storage int, fresh bool) error {
 	if err := unix.Fstat(dir, &st); err != nil {
 		return &os.PathError{Op: "stat", Path: c.Cgroup, Err: err}
 	}
-	if err := eachProgram(c.Confines(), c.both(), c.Counts, func(prog int, typ uint32) error {
+	if err := eachProgram(c.needs, func(prog int, typ uint32) error {
 		if !fresh {
 			_ = bpf.DetachCgroup(dir, prog, typ)
 		}
@@ -217,11 +217,16 @@ func (c *Context) both() bool {
 	return false
 }
 
-// eachProgram opens the programs that a context needs, and those that count sockets.
-func eachProgram(confines, both, counts bool, do func(prog int, typ uint32) error) error {
+// needs tells if the context needs a program.
+func (c *Context) needs(p *Program) bool {
+	return p.Counts && c.Counts || p.Confines && c.Confines() && !(p.Both && !c.both()) && !(p.Replaced && c.Counts)
+}
+
+// eachProgram opens those of the programs that are wanted.
+func eachProgram(wanted func(*Program) bool, do func(prog int, typ uint32) error) error {
 	for i := range Programs {
 		p := &Programs[i]
-		if !(p.Counts && counts) && (!p.Confines || !confines || p.Both && !both || p.Replaced && counts) {
+		if !wanted(p) {
 			continue
 		}
 		fd, err := bpf.Get(pinned(p.Name))
@@ -319,7 +324,7 @@ func Detach(cgroup string) error {
 		return &os.PathError{Op: "open", Path: cgroup, Err: err}
 	}
 	defer unix.Close(dir)
-	return eachProgram(true, true, true, func(prog int, typ uint32) error {
+	return eachProgram(func(*Program) bool { return true }, func(prog int, typ uint32) error {
 		if err := bpf.DetachCgroup(dir, prog, typ); err != nil && !errors.Is(err, unix.ENOENT) {
 			return err
 		}

@@ -191,11 +191,29 @@ func TestMulticast(t *testing.T) {
 		t.Fatal(err)
 	}
 	index := fmt.Sprint(v0.Index)
-	inside := map[string]func() string{}
-	for _, s := range []string{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.4 recv", "udp4 bind=10.77.0.3:98 join=224.7.7.7,10.77.0.4 recv", "udp4 bind=0.0.0.0:99 join=224.7.7.7,10.77.0.1 recv",
-		"udp6 bind=[::]:97 join6=ff15::77," + index + " recv", "udp6 bind=[fd77::1]:96 join6=ff15::77," + index + " recv"} {
-		inside[s] = g.start(append([]string{"do"}, strings.Fields(s)...)...)
+	// The first datagram that each gets is the one that is sent to its own address, last.
+	type receiver struct {
+		steps, own, want string
+		text             func() string
 	}
+	inside := []*receiver{
+		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.4", "10.77.0.1:98", "x from 10.77.0.4", nil},
+		{"udp4 bind=10.77.0.3:98 join=224.7.7.7,10.77.0.4", "10.77.0.3:98", "x from 10.77.0.4", nil},
+		{"udp4 bind=0.0.0.0:99 join=224.7.7.7,10.77.0.1", "10.77.0.1:99", "x from 10.77.0.4", nil},
+		{"udp6 bind=[::]:97 join6=ff15::77," + index, "[fd77::1]:97", "x from [fd77::4]", nil},
+		{"udp6 bind=[fd77::1]:96 join6=ff15::77," + index, "[fd77::1]:96", "x from [fd77::4]", nil},
+	}
+	for _, r := range inside {
+		r.text = g.start(append([]string{"do"}, strings.Fields(r.steps+" name wait=60 recv")...)...)
+		if !harness.Poll(10*time.Second, func() bool { return r.text() != "" }) {
+			t.Fatalf("%s: not ready", r.steps)
+		}
+	}
+	control, err := net.ListenMulticastUDP("udp4", v0, &net.UDPAddr{IP: net.IPv4(224, 7, 7, 7), Port: 98})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer control.Close()
 	// From the world, and from the host itself, which hears what it sends.
 	for _, send := range []string{"udp4 bind=10.77.0.100:0 opt=0,32,0a4d0064 send=224.7.7.7:98 send=224.7.7.7:99", "udp6 bind=[fd77::100]:0 send=[ff15::77]:97 send=[ff15::77]:96"} {
 		if got := p.world(append([]string{"do"}, strings.Fields(send)...)...); got != "ok" {
@@ -206,17 +224,28 @@ func TestMulticast(t *testing.T) {
 	if got := p.host(append([]string{"do"}, strings.Fields(host)...)...); got != "ok" {
 		t.Errorf("%s: %q", host, got)
 	}
-	for s, text := range inside {
-		harness.Poll(5*time.Second, func() bool { return text() != "" })
-		if got := text(); got != "recv EAGAIN" {
-			t.Errorf("%s: %q", s, got)
+	_ = control.SetReadDeadline(time.Now().Add(10 * time.Second))
+	if _, from, err := control.ReadFromUDP(make([]byte, 9)); err != nil || from.IP.String() != "10.77.0.100" {
+		t.Errorf("the host, who has joined, hears %v %v", from, err)
+	}
+	for _, r := range inside {
+		from := "udp4 bind=10.77.0.4:0"
+		if r.own[0] == '[' {
+			from = "udp6 bind=[fd77::4]:0"
+		}
+		if got := p.host(append([]string{"do"}, strings.Fields(from+" send="+r.own)...)...); got != "ok" {
+			t.Errorf("%s: %q", r.own, got)
+		}
+		harness.Poll(10*time.Second, func() bool { return strings.Contains(r.text(), "x from") })
+		if _, got, _ := strings.Cut(r.text(), "\n"); got != r.want+"\nok" {
+			t.Errorf("%s: %q, want %q", r.steps, got, r.want)
 		}
 	}
 	// The other way.
 	for _, tt := range []struct{ world, send, want string }{
-		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.100 recv", "udp4 opt=0,32,0a4d0004 send=224.7.7.7:98", "x from 10.77.0.1"},
-		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.100 recv", "udp4 opt=0,32,0a4d0004 connect=224.7.7.7:98 send", "x from 10.77.0.1"},
-		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.100 recv", "udp4 bind=10.77.0.3:0 opt=0,32,0a4d0004 send=224.7.7.7:98", "x from 10.77.0.3"},
+		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.100 wait=60 recv", "udp4 opt=0,32,0a4d0004 send=224.7.7.7:98", "x from 10.77.0.1"},
+		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.100 wait=60 recv", "udp4 opt=0,32,0a4d0004 connect=224.7.7.7:98 send", "x from 10.77.0.1"},
+		{"udp4 bind=0.0.0.0:98 join=224.7.7.7,10.77.0.100 wait=60 recv", "udp4 bind=10.77.0.3:0 opt=0,32,0a4d0004 send=224.7.7.7:98", "x from 10.77.0.3"},
 	} {
 		out := make(chan string)
 		go func() {

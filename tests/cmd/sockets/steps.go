@@ -21,6 +21,7 @@ import (
 //	join=GROUP,IP join6=GROUP,INDEX  joins a multicast group on an interface
 //	send=ADDR send recv            a datagram, or data; recv prints where it is from, and the address it was sent to if the option asks for that
 //	fastopen=ADDR                  sendto(2) with MSG_FASTOPEN
+//	wait=SECONDS                   for what comes; without, two
 //	name                           prints the own address
 //	give=PATH take=PATH            the socket over a unix socket
 //	serve=NAME hold                answers, or waits, for good
@@ -131,6 +132,8 @@ func (s *sock) step(step string) (call string, err error) {
 			fmt.Println()
 		}
 		return verb, err
+	case "wait":
+		_ = unix.SetsockoptTimeval(s.fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(number(value))})
 	case "name":
 		fmt.Println(s.local())
 	case "give":
