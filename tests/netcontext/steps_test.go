@@ -209,13 +209,13 @@ func TestMulticast(t *testing.T) {
 			t.Fatalf("%s: not ready", r.steps)
 		}
 	}
-	control, err := net.ListenMulticastUDP("udp4", v0, &net.UDPAddr{IP: net.IPv4(224, 7, 7, 7), Port: 98})
+	control, err := net.ListenMulticastUDP("udp4", v0, &net.UDPAddr{IP: net.IPv4(224, 7, 7, 7), Port: 100})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer control.Close()
 	// From the world, and from the host itself, which hears what it sends.
-	for _, send := range []string{"udp4 bind=10.77.0.100:0 opt=0,32,0a4d0064 send=224.7.7.7:98 send=224.7.7.7:99", "udp6 bind=[fd77::100]:0 send=[ff15::77]:97 send=[ff15::77]:96"} {
+	for _, send := range []string{"udp4 bind=10.77.0.100:0 opt=0,32,0a4d0064 send=224.7.7.7:98 send=224.7.7.7:99 send=224.7.7.7:100", "udp6 bind=[fd77::100]:0 send=[ff15::77]:97 send=[ff15::77]:96"} {
 		if got := p.world(append([]string{"do"}, strings.Fields(send)...)...); got != "ok" {
 			t.Errorf("%s: %q", send, got)
 		}
