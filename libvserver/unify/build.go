@@ -2,7 +2,6 @@ package unify
 
 import (
 	"fmt"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -23,12 +22,15 @@ const (
 func verityDigest(d *digest) string { return "\x00\x24\x00\x01" + string(d[:]) }
 
 // parallel calls f for every index below n on all cores until one fails.
-func parallel(n int, f func(i int) error) error {
+func parallel(n int, f func(i int) error) error { return parallelBy(workers(), n, f) }
+
+// parallelBy is parallel with so many workers.
+func parallelBy(most, n int, f func(i int) error) error {
 	var next, failed atomic.Int64
 	var once sync.Once
 	var first error
 	var all sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), n) {
+	for range min(most, n) {
 		all.Go(func() {
 			for failed.Load() == 0 {
 				i := int(next.Add(1)) - 1
@@ -62,21 +64,21 @@ func (r *run) build(im *image, name string, v tree.Verity) (err error) {
 			err = fmt.Errorf("build the metadata tree of %s: %w", im.path, err)
 		}
 	}()
-	if err := unix.Mkdirat(r.fd, name, 0o700); err != nil {
+	if err := mkdirAt(r.fd, name, 0o700); err != nil {
 		return err
 	}
 	fd, err := openBeneath(r.fd, name, readDir)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFd(fd)
 	return (&builder{r: r, im: im, fd: fd, verity: v}).all()
 }
 
 func (b *builder) all() error {
 	im, fd := b.im, b.fd
 	for _, d := range im.dirs[1:] {
-		if err := unix.Mkdirat(fd, d.path, 0o700); err != nil {
+		if err := mkdirAt(fd, d.path, 0o700); err != nil {
 			return fmt.Errorf("%s: %w", d.path, err)
 		}
 	}
@@ -96,7 +98,7 @@ func (b *builder) all() error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.path, err)
 		}
-		defer unix.Close(fd)
+		defer closeFd(fd)
 		if err := dress(fd, &d.node.st, d.xattrs, true); err != nil {
 			return fmt.Errorf("%s: %w", d.path, err)
 		}
@@ -140,7 +142,7 @@ func (b *builder) fill(d *dir) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", d.path, err)
 	}
-	defer unix.Close(fd)
+	defer closeFd(fd)
 	for i := range d.nodes {
 		n := &d.nodes[i]
 		if n.first != nil && n.first != n {
@@ -200,11 +202,11 @@ func dressAt(fd int, n *node) error {
 // stand makes the file that stands for an object, or an empty file.
 func (b *builder) stand(dirfd int, n *node) error {
 	mode := n.st.mode & 0o777
-	fd, err := unix.Openat(dirfd, n.name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+	fd, err := createAt(dirfd, n.name, mode)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFd(fd)
 	xattrs := n.xattrs
 	if f := n.file; f != nil {
 		xattrs = f.xattrs
@@ -219,7 +221,7 @@ func (b *builder) stand(dirfd int, n *node) error {
 		if err := (attrs{fd: fd}).set(metacopy, value); err != nil {
 			return fmt.Errorf("set attribute %s: %w", metacopy, err)
 		}
-		if err := unix.Ftruncate(fd, int64(n.st.size)); err != nil {
+		if err := truncateFd(fd, int64(n.st.size)); err != nil {
 			return fmt.Errorf("set size: %w", err)
 		}
 	}
@@ -232,7 +234,7 @@ func (b *builder) keep(dirfd int, d *dir, n *node) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
+	defer closeFd(fd)
 	if err := linkFd(fd, dirfd, n.name); err != nil {
 		return err
 	}
@@ -267,14 +269,14 @@ func (b *builder) hardLinks() error {
 // reference in it.
 func (r *run) stub(im *image, name string, t *tree.Tree, ref int) error {
 	fail := func(err error) error { return fmt.Errorf("make the unified tree for %s: %w", im.path, err) }
-	if err := unix.Mkdirat(r.fd, name, 0o700); err != nil {
+	if err := mkdirAt(r.fd, name, 0o700); err != nil {
 		return fail(err)
 	}
 	fd, err := openBeneath(r.fd, name, readDir)
 	if err != nil {
 		return fail(err)
 	}
-	defer unix.Close(fd)
+	defer closeFd(fd)
 	if err := linkFd(ref, fd, tree.RefName); err != nil {
 		return fail(err)
 	}

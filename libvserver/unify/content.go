@@ -5,12 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"runtime"
 	"sort"
 	"sync"
 	"sync/atomic"
-
-	"golang.org/x/sys/unix"
 )
 
 // content is what equal files have in common.
@@ -97,7 +94,7 @@ func groups(files []*file, key func(a, b *file) int, wanted func(files []*file) 
 func (c *comparer) run(list []group) ([]*content, error) {
 	c.seed = maphash.MakeSeed()
 	var all sync.WaitGroup
-	for range min(runtime.GOMAXPROCS(0), len(list)) {
+	for range min(workers(), len(list)) {
 		all.Go(func() {
 			w := &worker{comparer: c, buf: make([]byte, 64<<10)}
 			for !c.stop.Load() {
@@ -154,7 +151,7 @@ func (w *worker) open(f *file) (fd int, ok bool, err error) {
 	}
 	if lease(fd) != nil {
 		f.keep = busy
-		unix.Close(fd)
+		closeFd(fd)
 		w.progress.read(1, f.st.size)
 		return -1, false, nil
 	}
@@ -223,7 +220,7 @@ func (w *worker) small(files []*file) error {
 			continue
 		}
 		err = func() error {
-			defer unix.Close(fd)
+			defer closeFd(fd)
 			at := len(w.kept)
 			if cap(w.kept)-at < size {
 				// What classes hold stays in the old array.

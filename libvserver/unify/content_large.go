@@ -64,7 +64,7 @@ func (w *worker) sideBySide(files []*file, more bool) (classes []*class, err err
 	var open []*member
 	defer func() {
 		for _, m := range open {
-			unix.Close(m.fd)
+			closeFd(m.fd)
 		}
 	}()
 	first := &part{}

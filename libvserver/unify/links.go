@@ -201,13 +201,13 @@ func (j *job) linkObject(c *content, name string) error {
 		if err != nil {
 			return fmt.Errorf("open link object %s: %w", name, err)
 		}
-		defer unix.Close(fd)
+		defer closeFd(fd)
 		f := c.files[0]
 		mine, err := openBeneath(f.in.fd, f.path, readFile)
 		if err != nil {
 			return fmt.Errorf("open %s: %w", f.in.whole(f.path), err)
 		}
-		defer unix.Close(mine)
+		defer closeFd(mine)
 		if keyOf(&c.obj) == keyOf(f.st) {
 			d, ok := j.index.lookup(&c.obj)
 			if ok && d == c.digest {
@@ -224,7 +224,7 @@ func (j *job) linkObject(c *content, name string) error {
 		if j.o.DryRun {
 			return nil
 		}
-		if err := unix.Unlinkat(j.poolFd(), name, 0); err != nil {
+		if err := unlinkAt(j.poolFd(), name, 0); err != nil {
 			return fmt.Errorf("drop the changed link object %s: %w", name, err)
 		}
 		j.healed.Add(1)
@@ -245,7 +245,7 @@ func (j *job) linkObject(c *content, name string) error {
 	if err != nil {
 		return fmt.Errorf("open %s: %w", f.in.whole(f.path), err)
 	}
-	defer unix.Close(fd)
+	defer closeFd(fd)
 	if err := flushData(fd); err != nil {
 		return fmt.Errorf("write %s to disk: %w", f.in.whole(f.path), err)
 	}
@@ -263,7 +263,7 @@ func (j *job) linkDir(im *image, d *dir, name map[*content]string) (own uint64, 
 	fd := -1
 	defer func() {
 		if fd >= 0 {
-			unix.Close(fd)
+			closeFd(fd)
 		}
 	}()
 	for i := range d.nodes {
@@ -317,7 +317,7 @@ func (j *job) replaceByLink(dirfd int, n *node, name string) error {
 		return nil
 	}
 	temp := "l" + strconv.FormatInt(j.temps.Add(1), 36)
-	switch err := unix.Linkat(j.poolFd(), name, j.fd, temp, 0); err {
+	switch err := linkAt(j.poolFd(), name, j.fd, temp, 0); err {
 	case nil:
 	case unix.EMLINK, unix.ENOENT:
 		f.keep = linked
@@ -325,7 +325,7 @@ func (j *job) replaceByLink(dirfd int, n *node, name string) error {
 	default:
 		return err
 	}
-	defer unix.Unlinkat(j.fd, temp, 0)
+	defer unlinkAt(j.fd, temp, 0)
 	if err := exchange(j.fd, temp, dirfd, n.name); err != nil {
 		if err == unix.EXDEV {
 			return fmt.Errorf("it is on another mount than the store: %w", err)
@@ -338,7 +338,7 @@ func (j *job) replaceByLink(dirfd int, n *node, name string) error {
 		if serr := statAt(fd, "", &now); err == nil {
 			err = serr
 		}
-		unix.Close(fd)
+		closeFd(fd)
 	}
 	if err == nil && now.ino == f.st.ino && now.mtime == f.st.mtime && now.size == f.st.size {
 		return nil

@@ -44,7 +44,7 @@ func (s *Store) begin(p *Progress) (*run, []string, error) {
 			if err == nil && statAt(s.temp, r.name, &st) == nil {
 				return r, notes, nil
 			}
-			unix.Close(r.fd)
+			closeFd(r.fd)
 		}
 		// Another run took it for a dead one's between the two calls.
 		if err != nil && err != unix.ENOENT && err != unix.EWOULDBLOCK {
@@ -59,56 +59,8 @@ func (r *run) finish() error {
 	if rerr := removeTree(r.temp, r.name); err == nil && rerr != nil {
 		err = fmt.Errorf("remove %s/%s/%s: %w", r.Path, tempDir, r.name, rerr)
 	}
-	unix.Close(r.fd)
+	closeFd(r.fd)
 	return err
-}
-
-// removeTree removes a directory and all in it, in the store, with its files in parallel.
-func removeTree(dirfd int, name string) error {
-	fd, err := openBeneath(dirfd, name, readDir)
-	if err == unix.ENOENT {
-		return nil
-	}
-	if err == unix.ENOTDIR || err == unix.ELOOP {
-		return unix.Unlinkat(dirfd, name, 0)
-	}
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	dirs, err := directories(fd)
-	if err != nil {
-		return err
-	}
-	err = parallel(len(dirs), func(i int) error {
-		fd, err := openBeneath(fd, dirs[i], readDir)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
-		list, err := readEntries(fd, newDirBuffer())
-		if err != nil {
-			return err
-		}
-		for _, e := range list {
-			if e.kind == unix.S_IFDIR {
-				continue
-			}
-			if err := unix.Unlinkat(fd, e.name, 0); err != nil && err != unix.ENOENT {
-				return fmt.Errorf("%s/%s: %w", dirs[i], e.name, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	for i := len(dirs) - 1; i > 0; i-- {
-		if err := unix.Unlinkat(fd, dirs[i], unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
-			return fmt.Errorf("%s: %w", dirs[i], err)
-		}
-	}
-	return unix.Unlinkat(dirfd, name, unix.AT_REMOVEDIR)
 }
 
 // directories lists all directories below fd, "" for itself first, parents before what is in them.
@@ -121,7 +73,7 @@ func directories(fd int) ([]string, error) {
 			return nil, fmt.Errorf("open %s: %w", dirs[i], err)
 		}
 		list, err := readEntries(sub, buf)
-		unix.Close(sub)
+		closeFd(sub)
 		if err != nil {
 			return nil, fmt.Errorf("read %s: %w", dirs[i], err)
 		}

@@ -3,7 +3,6 @@ package unify
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"sort"
 	"strings"
 	"sync"
@@ -108,7 +107,7 @@ func (s *scanner) scan(path string, fd int) (*image, error) {
 	s.im, s.queue = im, []*dir{im.root}
 	s.more = sync.NewCond(&s.mu)
 	var all sync.WaitGroup
-	for range runtime.GOMAXPROCS(0) {
+	for range workers() {
 		all.Go(s.work)
 	}
 	all.Wait()
@@ -166,7 +165,7 @@ func (s *scanner) read(d *dir, buf []byte) error {
 	if err != nil {
 		return fail("", "open", err)
 	}
-	defer unix.Close(fd)
+	defer closeFd(fd)
 	if d.xattrs, err = (attrs{fd: fd}).read(buf); err != nil {
 		return fail("", "attributes of", err)
 	}

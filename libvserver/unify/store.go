@@ -223,8 +223,7 @@ func (s *Store) barrier() error {
 
 // flushData writes a file's dirty pages: a twin that is on the disk may be removed for the sake of this one.
 func flushData(fd int) error {
-	const all = unix.SYNC_FILE_RANGE_WAIT_BEFORE | unix.SYNC_FILE_RANGE_WRITE | unix.SYNC_FILE_RANGE_WAIT_AFTER
-	err := unix.SyncFileRange(fd, 0, 0, all)
+	err := flushRange(fd)
 	if err == unix.ENOSYS || err == unix.ESPIPE || err == unix.EINVAL {
 		err = unix.Fdatasync(fd)
 	}

@@ -53,7 +53,7 @@ func openTarget(path string) (t *target, err error) {
 func (t *target) close() {
 	for _, fd := range []int{t.parent, t.fd} {
 		if fd >= 0 {
-			unix.Close(fd)
+			closeFd(fd)
 		}
 	}
 }
@@ -119,14 +119,14 @@ func (r *run) unchanged(im *image, name string) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(top)
+	defer closeFd(top)
 	return parallel(len(im.dirs), func(i int) error {
 		d := im.dirs[i]
 		fd, err := openBeneath(top, d.path, readDir)
 		if err != nil {
 			return fmt.Errorf("%s: %w", d.path, err)
 		}
-		defer unix.Close(fd)
+		defer closeFd(fd)
 		var now stat
 		if err := statAt(fd, "", &now); err != nil {
 			return fmt.Errorf("%s: %w", d.path, err)
@@ -161,32 +161,23 @@ func (r *run) remove(im *image, name string) error {
 	if err != nil {
 		return err
 	}
-	defer unix.Close(top)
-	err = parallel(len(im.dirs), func(i int) error {
+	defer closeFd(top)
+	dirs := make([]string, len(im.dirs))
+	for i, d := range im.dirs {
+		dirs[i] = d.path
+	}
+	err = removeDirs(top, dirs, func(fd, i int) error {
 		d := im.dirs[i]
-		if len(d.nodes) == 0 {
-			return nil
-		}
-		fd, err := openBeneath(top, d.path, readDir)
-		if err != nil {
-			return err
-		}
-		defer unix.Close(fd)
 		for j := range d.nodes {
-			if err := unix.Unlinkat(fd, d.nodes[j].name, 0); err != nil {
-				return fmt.Errorf("%s: %w", d.join(d.nodes[j].name), err)
+			if err := unlinkAt(fd, d.nodes[j].name, 0); err != nil {
+				return fmt.Errorf("%s: %w", d.nodes[j].name, err)
 			}
 		}
 		r.progress.read(uint64(len(d.nodes)), 0)
 		return nil
 	})
 	if err == nil {
-		for i := len(im.dirs) - 1; i > 0 && err == nil; i-- {
-			err = unix.Unlinkat(top, im.dirs[i].path, unix.AT_REMOVEDIR)
-		}
-	}
-	if err == nil {
-		err = unix.Unlinkat(r.fd, name, unix.AT_REMOVEDIR)
+		err = unlinkAt(r.fd, name, unix.AT_REMOVEDIR)
 	}
 	if err != nil {
 		return fmt.Errorf("remove what was %s: %w", im.path, err)

@@ -7,7 +7,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -21,13 +20,7 @@ func openBeneath(dirfd int, path string, flags int) (int, error) {
 		path = "."
 	}
 	how := unix.OpenHow{Flags: uint64(flags | unix.O_NOFOLLOW | unix.O_CLOEXEC), Resolve: beneath}
-	for {
-		fd, err := unix.Openat2(dirfd, path, &how)
-		if err == unix.EINTR || err == unix.EAGAIN {
-			continue
-		}
-		return fd, err
-	}
+	return openAt2(dirfd, path, &how)
 }
 
 const (
@@ -65,7 +58,7 @@ const statxMask = unix.STATX_BASIC_STATS
 // statAt is statx(2). name "" is dirfd itself.
 func statAt(dirfd int, name string, st *stat) error {
 	var x unix.Statx_t
-	if err := unix.Statx(dirfd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, statxMask, &x); err != nil {
+	if err := statxAt(dirfd, name, unix.AT_SYMLINK_NOFOLLOW|unix.AT_EMPTY_PATH|unix.AT_NO_AUTOMOUNT, statxMask, &x); err != nil {
 		return err
 	}
 	*st = stat{
@@ -147,7 +140,7 @@ func (a attrs) list(buf []byte) (int, error) {
 	if a.path != "" {
 		return unix.Llistxattr(a.path, buf)
 	}
-	return unix.Flistxattr(a.fd, buf)
+	return listAttrs(a.fd, buf)
 }
 
 func (a attrs) get(name string, buf []byte) (int, error) {
@@ -161,7 +154,7 @@ func (a attrs) set(name, value string) error {
 	if a.path != "" {
 		return unix.Lsetxattr(a.path, name, []byte(value), 0)
 	}
-	return unix.Fsetxattr(a.fd, name, []byte(value), 0)
+	return setAttr(a.fd, name, value)
 }
 
 // read reads all of them. buf is scratch space of at least 64 KiB.
@@ -193,7 +186,7 @@ func (a attrs) read(buf []byte) ([]xattr, error) {
 
 // linkFd gives the inode that fd has open another name. It is the very inode that was read, whatever happened to its path.
 func linkFd(fd, dirfd int, name string) error {
-	err := unix.Linkat(fd, "", dirfd, name, unix.AT_EMPTY_PATH)
+	err := linkAt(fd, "", dirfd, name, unix.AT_EMPTY_PATH)
 	if err == unix.ENOENT { // no CAP_DAC_READ_SEARCH
 		err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), dirfd, name, unix.AT_SYMLINK_FOLLOW)
 	}
@@ -208,7 +201,7 @@ func exchange(oldfd int, oldname string, newfd int, newname string) error {
 	var a, b stat
 	xfs := unix.Fstatfs(oldfd, &fs) == nil && uint32(fs.Type) == unix.XFS_SUPER_MAGIC &&
 		statAt(oldfd, oldname, &a) == nil && a.kind() == unix.S_IFDIR && statAt(newfd, newname, &b) == nil && b.kind() == unix.S_IFDIR
-	if err := unix.Renameat2(oldfd, oldname, newfd, newname, unix.RENAME_EXCHANGE); err != nil || !xfs {
+	if err := renameAt(oldfd, oldname, newfd, newname, unix.RENAME_EXCHANGE); err != nil || !xfs {
 		return err
 	}
 	return errors.Join(setTimes(newfd, newname, &a), setTimes(oldfd, oldname, &b))
@@ -231,24 +224,14 @@ var errBusy = errors.New("open for writing")
 // setTimes sets access and modification time; name "" is fd itself.
 func setTimes(fd int, name string, st *stat) error {
 	ts := [2]unix.Timespec{st.atime, st.mtime}
-	if name != "" {
-		return unix.UtimesNanoAt(fd, name, ts[:], unix.AT_SYMLINK_NOFOLLOW)
-	}
-	_, _, errno := syscall.Syscall6(unix.SYS_UTIMENSAT, uintptr(fd), 0, uintptr(unsafe.Pointer(&ts)), 0, 0, 0)
-	if errno != 0 {
-		return errno
-	}
-	return nil
+	return timesAt(fd, name, &ts)
 }
 
 // preadFull reads until buf is full or the file ends.
 func preadFull(fd int, buf []byte, at int64) (int, error) {
 	n := 0
 	for n < len(buf) {
-		m, err := unix.Pread(fd, buf[n:], at+int64(n))
-		if err == unix.EINTR {
-			continue
-		}
+		m, err := readAt(fd, buf[n:], at+int64(n))
 		if err != nil {
 			return n, err
 		}

@@ -51,6 +51,7 @@ func Main(name string, args []string) error {
 	if err != nil {
 		return err
 	}
+	unify.UseCores()
 	// Most runs end before garbage matters.
 	debug.SetGCPercent(-1)
 	debug.SetMemoryLimit(512 << 20)
