@@ -341,6 +341,9 @@ func (c *compiler) mountRoot(s plan.MountRoot) error {
 	} else {
 		c.into(c.openTree(val(atFDCWD), s.Path, unix.AT_RECURSIVE), c.root)
 	}
+	// An engine unmounts the root filesystem of a runtime that was killed. A child that has been too slow to hold it before
+	// that would make what is missing for its mounts in the directory below, which the engine then can't remove.
+	c.emit(opAlive, "")
 	if c.rootOpen {
 		c.moveMount(c.root, c.rootDir)
 		c.close(c.rootDir)

@@ -17,7 +17,7 @@ import (
 )
 
 // machineFunctions are what may run between clone3 and execve; see doc.go.
-var machineFunctions = []string{"execute", "handled", "value", "pointer", "tell", "await", "answer", "pass", "ready", "exit", "stamp", "decimal", "bound"}
+var machineFunctions = []string{"execute", "handled", "value", "pointer", "tell", "await", "answer", "pass", "ready", "exit", "stamp", "decimal", "bound", "alone"}
 
 // TestExecutorIsNosplit: every function of machine.go is one of those, and each is marked so that the compiler refuses a
 // stack check and the race detector stays out.

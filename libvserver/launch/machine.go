@@ -22,6 +22,7 @@ const (
 	opTell         // send message kind arg[0] with value arg[1]
 	opAwait        // send message kind arg[0] (0: none) with value arg[1], then read the answer into arg[2] (arg[3] bytes)
 	opGate         // wait until gate arg[0] is open, looking arg[1] times before sleeping
+	opAlive        // end here if the parent is gone
 	opItoa         // write slot arg[1] as a decimal number with a NUL at address arg[0]
 	opBound        // drop the capabilities of the mask arg[0] from the bounding set, as far as the kernel knows them
 	opReady        // wait for start's connection on listener arg[0]; from here on it is told of failures
@@ -144,6 +145,8 @@ func execute(m *machine) {
 			*(*uint32)(pointer(in.arg[0])) = uint32(value(m, in, 1))
 		case opGate:
 			errno = pass(m, &m.gate[in.arg[0]&3], in.arg[1])
+		case opAlive:
+			alone(m)
 		case opItoa:
 			decimal(in.arg[0], value(m, in, 1))
 		case opTell:
@@ -310,6 +313,18 @@ func pass(m *machine, gate *uint32, looks uintptr) syscall.Errno {
 		return 0
 	}
 	return answer(m, 0, 0)
+}
+
+// alone ends a child whose parent is gone, which else notices that only where it waits for it.
+//
+//go:nosplit
+//go:norace
+//go:noinline
+func alone(m *machine) {
+	r, _, e := syscall.RawSyscall6(unix.SYS_RECVFROM, m.reports, uintptr(unsafe.Pointer(&m.answer)), 1, unix.MSG_PEEK|unix.MSG_DONTWAIT, 0, 0)
+	if e == 0 && r == 0 {
+		exit()
+	}
 }
 
 // ready waits for `start`: it takes one connection, and one byte on it is the word to go. A connection that is closed

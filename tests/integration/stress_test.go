@@ -13,6 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/vsrun/vsrun/tests/harness"
 )
 
@@ -225,6 +227,63 @@ func (p *place) killedAtAnyMoment(verbs []string, kills int, leftover func() []s
 	if rt.Name == "vsrun" {
 		p.noLeaks()
 	}
+}
+
+// An engine whose runtime is killed unmounts the root filesystem and removes the directory below it: what is left of the
+// runtime makes nothing there.
+func TestKilledAndUnmounted(t *testing.T) {
+	p := newPlace(t, "args:/bin/true", `mounts+={"destination":"/made/for/it","type":"tmpfs","source":"tmpfs"}`)
+	if rt.Name != "vsrun" {
+		t.Skip("what peers leave is theirs")
+	}
+	live := filepath.Join(p.bundle(), "live")
+	if err := os.Mkdir(live, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	usual := p.must("create", "-b", p.bundle(), p.tag).Duration
+	p.must("delete", "--force", p.tag)
+	if err := harness.EditFile(filepath.Join(p.bundle(), "config.json"), "root.path=live", "root.readonly=false"); err != nil {
+		t.Fatal(err)
+	}
+	killed := 0
+	for n := range harness.EnvInt("VSRUN_TEST_KILLS", 100) {
+		if err := unix.Mount(filepath.Join(p.bundle(), "rootfs"), live, "", unix.MS_BIND, ""); err != nil {
+			t.Fatal(err)
+		}
+		c, done := p.call("create", "-b", p.bundle(), p.tag), make(chan error, 1)
+		c.Started = func(proc *os.Process) {
+			fd, err := unix.PidfdOpen(proc.Pid, 0)
+			time.AfterFunc(usual*time.Duration(n%50)/50, func() {
+				if err == nil {
+					_ = proc.Kill()
+					_, err = unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 10000)
+					unix.Close(fd)
+				}
+				if err == nil {
+					err = unix.Unmount(live, unix.MNT_DETACH)
+				}
+				done <- err
+			})
+		}
+		res, err := rt.Run(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		if res.Code == 137 {
+			killed++
+		}
+		p.must("delete", "--force", p.tag)
+		if left, err := os.ReadDir(live); err != nil || len(left) > 0 {
+			t.Fatalf("create killed after %d/50: in the directory below the root filesystem: %v, %v", n%50, left, err)
+		}
+	}
+	if killed == 0 {
+		t.Error("create was never killed in time")
+	}
+	p.noLeaks()
 }
 
 // Many containers one after the other: nothing adds up, neither in the
