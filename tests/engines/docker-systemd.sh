@@ -43,4 +43,5 @@ check 'stop' 0 'c1' docker stop -t 0 c1
 check 'rm' 0 'c1' docker rm c1
 many "${AT_ONCE:-100}" docker
 compare_census
+[ "$failed" = 0 ] || journalctl -u docker -o cat --no-pager | grep -o 'level=\(warning\|error\) msg="[^"]*"' | sort | uniq -c | sort -rn | head -n 5
 result

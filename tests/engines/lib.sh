@@ -187,6 +187,9 @@ many() {
 	rm="seq $n | xargs -P $n -I{} $e rm -f many{}" gone='^many\|^[0-9a-f]\{64\}$'
 	# Podman gives a killed process five seconds to end, which a hundred of its clients at once on a slow machine would exceed.
 	[ "$e" = podman ] && rm="podman rm -ft 0 \$(seq -f many%g -s ' ' $n)"
+	# Docker waits two seconds for containerd to delete what has ended, and then forgets it: a slow machine is asked for two at a time.
+	removers=$n
+	[ "$patience" -gt 1 ] && removers=2
 	if [ "$e" = docker ] && command -v socat >/dev/null; then
 		socket=$(docker context inspect -f '{{.Endpoints.docker.Host}}')
 		[ -S "$dir/sock" ] && socket=unix://$dir/sock
@@ -197,7 +200,7 @@ T
 		chmod +x "$dir/bin/api"
 		body='{"Image":"'$image'","Cmd":["sleep","100000"],"HostConfig":{"NetworkMode":"none"}}'
 		check "$n made" 0 "^$n made\$" sh -c "echo \$(for n in \$(seq $n); do api POST create?name=many\$n '$body'; done | grep -c '^201') made"
-		start='api POST many{}/start' rm="seq $n | xargs -P $n -I{} api DELETE many{}?force=1" good='^204' gone='^204'
+		start='api POST many{}/start' rm="seq $n | xargs -P $removers -I{} api DELETE many{}?force=1" good='^204' gone='^204'
 	fi
 	# A hundred clients of Podman wait for its database longer than it lets them, on a slow machine.
 	clients=$n
