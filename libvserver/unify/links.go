@@ -156,7 +156,7 @@ func (j *job) links(todo []*target, images []*image, files []*file) error {
 	}
 	j.progress.begin("linking", uint64(total), 0)
 	for _, im := range images {
-		if err := parallel(len(im.dirs), func(i int) error {
+		if err := parallelBy(max(waiters, workers()), len(im.dirs), func(i int) error {
 			j.progress.read(1, 0)
 			n, err := j.linkDir(im, im.dirs[i], name)
 			after.Add(n)
