@@ -113,8 +113,8 @@ func notRunning(id string) error { return fmt.Errorf("container with id %s is no
 func (c *container) stats(m *cgroup.Manager) (*Event, error) {
 	st, err := m.Stats()
 	if err != nil {
-		if status, _ := c.r.status(c.rec); status == specs.StateStopped {
-			return nil, notRunning(c.rec.ID) // its cgroup went while it was read
+		if status, _ := c.r.status(c.rec); status == specs.StateStopped || status == specs.StateCreating {
+			return nil, notRunning(c.rec.ID) // its cgroup went while it was read, or is not whole yet
 		}
 		return nil, fmt.Errorf("unable to get container cgroup stats: %w", err)
 	}
