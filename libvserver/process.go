@@ -85,6 +85,7 @@ func namespacePids(of int) ([]int, error) {
 			pids = append(pids, pid)
 		}
 	}
+	slices.Sort(pids) // the names are in the order of text
 	return pids, nil
 }
 

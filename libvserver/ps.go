@@ -1,9 +1,11 @@
 package libvserver
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/state"
 )
@@ -45,8 +47,9 @@ func (c *container) pids() ([]int, error) {
 	}
 	pids, err := m.Pids(true)
 	if err != nil {
-		if status, _ := c.r.status(c.rec); status == specs.StateStopped && !m.Exists() {
-			return nil, nil
+		gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)
+		if status, _ := c.r.status(c.rec); gone && (status == specs.StateStopped || status == specs.StateCreating) {
+			return nil, nil // its cgroup went while it was looked for, and another container may have one of that name by now
 		}
 	}
 	return pids, err
