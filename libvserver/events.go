@@ -107,13 +107,19 @@ func (r *Runtime) measured(id string) (*container, *cgroup.Manager, error) {
 	return c, m, err
 }
 
+// absent tells if the container has no processes any more, or not yet: what is read of its cgroup meanwhile may fail.
+func (c *container) absent() bool {
+	status, _ := c.r.status(c.rec)
+	return status == specs.StateStopped || status == specs.StateCreating
+}
+
 // notRunning is in runc's words for events.
 func notRunning(id string) error { return fmt.Errorf("container with id %s is not running", id) }
 
 func (c *container) stats(m *cgroup.Manager) (*Event, error) {
 	st, err := m.Stats()
 	if err != nil {
-		if status, _ := c.r.status(c.rec); status == specs.StateStopped || status == specs.StateCreating {
+		if c.absent() {
 			return nil, notRunning(c.rec.ID) // its cgroup went while it was read, or is not whole yet
 		}
 		return nil, fmt.Errorf("unable to get container cgroup stats: %w", err)

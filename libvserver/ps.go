@@ -47,8 +47,7 @@ func (c *container) pids() ([]int, error) {
 	}
 	pids, err := m.Pids(true)
 	if err != nil {
-		gone := errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)
-		if status, _ := c.r.status(c.rec); gone && (status == specs.StateStopped || status == specs.StateCreating) {
+		if (errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ENODEV)) && c.absent() {
 			return nil, nil // its cgroup went while it was looked for, and another container may have one of that name by now
 		}
 	}

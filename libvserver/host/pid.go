@@ -16,10 +16,7 @@ func PIDInside(pid int) int {
 	for line := range strings.Lines(string(b)) {
 		if rest, ok := strings.CutPrefix(line, "NSpid:"); ok {
 			f := strings.Fields(rest)
-			n := 0
-			for _, c := range f[len(f)-1] {
-				n = n*10 + int(c-'0')
-			}
+			n, _ := strconv.Atoi(f[len(f)-1])
 			return n
 		}
 	}
