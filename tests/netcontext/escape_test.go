@@ -213,11 +213,7 @@ cat ../cgroup.procs >/dev/null 2>&1 && echo sees more
 // Sockets that come from elsewhere belong to whom they come from: who makes one answers for it.
 func TestEscapeByDescriptors(t *testing.T) {
 	p := newPlace(t)
-	share := filepath.Join(p.dir, "share")
-	if err := os.Mkdir(share, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	mount := `mounts+={"destination":"/mnt","source":"` + share + `","options":["rbind","rw"]}`
+	mount := p.shared()
 	a := p.guest("a", "10.77.0.1", mount)
 	b := p.guest("b", "10.77.0.2", mount)
 	// B hands a socket of its own to A: A serves at B's address, as B wants.

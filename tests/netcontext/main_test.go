@@ -283,6 +283,15 @@ func (g *guest) serve(args ...string) string {
 	return text
 }
 
+// shared is an edit that mounts one directory at /mnt of each guest that gets it.
+func (p *place) shared() string {
+	dir := filepath.Join(p.dir, "share")
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		p.t.Fatal(err)
+	}
+	return `mounts+={"destination":"/mnt","source":"` + dir + `","options":["rbind","rw"]}`
+}
+
 // host runs the sockets program outside of all guests.
 func (p *place) host(args ...string) string { return p.outside(nil, args) }
 

@@ -321,11 +321,7 @@ func TestReusePort(t *testing.T) {
 // What one guest has accepted it may hand to another. It stays the first one's: its address, and what may be done with it.
 func TestAcceptedHandedOver(t *testing.T) {
 	p := newPlace(t)
-	share := filepath.Join(p.dir, "share")
-	if err := os.Mkdir(share, 0o777); err != nil {
-		t.Fatal(err)
-	}
-	mount := `mounts+={"destination":"/mnt","source":"` + share + `","options":["rbind","rw"]}`
+	mount := p.shared()
 	a := p.guest("a", "10.77.0.1", mount)
 	b := p.guest("b", "10.77.0.2", mount)
 	taken := b.start("do", "take=/mnt/s", "name", "send", "unspec", "try:bind=10.77.0.4:0", "try:bind=10.77.0.2:0", "listen", "name", "hold")
@@ -335,7 +331,7 @@ func TestAcceptedHandedOver(t *testing.T) {
 		got = p.world("do", "tcp4", "connect=10.77.0.1:80", "recv")
 		return !strings.HasPrefix(got, "connect")
 	})
-	if got != "x from 10.77.0.1\nok" && got != "x from ?\nok" && !strings.HasPrefix(got, "x from") {
+	if !strings.HasPrefix(got, "x from") {
 		t.Errorf("the client: %q", got)
 	}
 	harness.Poll(5*time.Second, func() bool { return strings.Contains(taken(), "holding") })
