@@ -120,14 +120,30 @@ func (c *client) config(name string, ns *cri.NamespaceOption) *cri.PodSandboxCon
 	return config
 }
 
-func (c *client) pod(name string, ns *cri.NamespaceOption) {
-	config := c.config(name, ns)
-	var id string
-	if !c.step(name+"/run sandbox", func() error {
+func (c *client) runSandbox(name string, config *cri.PodSandboxConfig) (id string, ok bool) {
+	ok = c.step(name+"/run sandbox", func() error {
 		r, err := c.rt.RunPodSandbox(c.ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: *handler})
 		id = r.GetPodSandboxId()
 		return err
-	}) {
+	})
+	return id, ok
+}
+
+func (c *client) removeSandbox(name, id string) {
+	c.step(name+"/stop sandbox", func() error {
+		_, err := c.rt.StopPodSandbox(c.ctx, &cri.StopPodSandboxRequest{PodSandboxId: id})
+		return err
+	})
+	c.step(name+"/remove sandbox", func() error {
+		_, err := c.rt.RemovePodSandbox(c.ctx, &cri.RemovePodSandboxRequest{PodSandboxId: id})
+		return err
+	})
+}
+
+func (c *client) pod(name string, ns *cri.NamespaceOption) {
+	config := c.config(name, ns)
+	id, ok := c.runSandbox(name, config)
+	if !ok {
 		return
 	}
 	c.step(name+"/sandbox is ready", func() error {
@@ -143,14 +159,7 @@ func (c *client) pod(name string, ns *cri.NamespaceOption) {
 	if name == "pod" {
 		c.variants(name, id, config, ns)
 	}
-	c.step(name+"/stop sandbox", func() error {
-		_, err := c.rt.StopPodSandbox(c.ctx, &cri.StopPodSandboxRequest{PodSandboxId: id})
-		return err
-	})
-	c.step(name+"/remove sandbox", func() error {
-		_, err := c.rt.RemovePodSandbox(c.ctx, &cri.RemovePodSandboxRequest{PodSandboxId: id})
-		return err
-	})
+	c.removeSandbox(name, id)
 }
 
 func (c *client) create(pod string, config *cri.PodSandboxConfig, name string, ns *cri.NamespaceOption, args ...string) (string, error) {

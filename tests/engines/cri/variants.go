@@ -95,12 +95,8 @@ func (c *client) privileged() {
 	ns := &cri.NamespaceOption{Network: cri.NamespaceMode_POD, Pid: cri.NamespaceMode_CONTAINER}
 	config := c.config(name, ns)
 	config.Linux.SecurityContext.Privileged = true
-	var id string
-	if !c.step(name+"/run sandbox", func() error {
-		r, err := c.rt.RunPodSandbox(c.ctx, &cri.RunPodSandboxRequest{Config: config, RuntimeHandler: *handler})
-		id = r.GetPodSandboxId()
-		return err
-	}) {
+	id, ok := c.runSandbox(name, config)
+	if !ok {
 		return
 	}
 	edit := func(cc *cri.ContainerConfig) {
@@ -112,12 +108,5 @@ func (c *client) privileged() {
 		{"devices", edit, "test -c /dev/kmsg && head -c 3 /dev/zero | wc -c", "3"},
 		{"no seccomp", edit, "grep -E 'Seccomp:|NoNewPrivs' /proc/self/status", "NoNewPrivs:\t0\nSeccomp:\t0"},
 	})
-	c.step(name+"/stop sandbox", func() error {
-		_, err := c.rt.StopPodSandbox(c.ctx, &cri.StopPodSandboxRequest{PodSandboxId: id})
-		return err
-	})
-	c.step(name+"/remove sandbox", func() error {
-		_, err := c.rt.RemovePodSandbox(c.ctx, &cri.RemovePodSandboxRequest{PodSandboxId: id})
-		return err
-	})
+	c.removeSandbox(name, id)
 }
