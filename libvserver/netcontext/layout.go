@@ -9,7 +9,7 @@ import (
 
 // ABI names this layout, these maps and these programs: objects that are pinned under another name are another version's.
 // A test in package job holds it to the programs.
-const ABI = "4"
+const ABI = "5"
 
 // The context's state bits.
 const (
@@ -74,15 +74,19 @@ const (
 	SocketV6Dual              // IPV6_V6ONLY was cleared
 )
 
-// ListenerKey finds the socket that listens on an address it is not bound to itself.
+// ListenerKey finds the socket that listens on an address it is not bound to itself. Those with SO_REUSEPORT have a slot each,
+// so that there is one left until the last is closed; the kernel chooses among them whichever is found.
 type ListenerKey struct {
-	Netns   uint64
-	Port, _ uint32
-	Addr    [16]byte // IPv4 as mapped IPv6
+	Netns      uint64
+	Port, Slot uint32
+	Addr       [16]byte // IPv4 as mapped IPv6
 }
 
+// ListenerSlots are those of one address and port. Who comes when there are as many takes the place of the last.
+const ListenerSlots = uint32(16)
+
 // Hint is the place of a listener in the one value of MapHints. Where that is zero, MapListeners never had anybody with such
-// an address and port, in any network namespace.
+// an address and port, in any network namespace; where the byte HintsSlots after it is zero, nobody but in slot 0.
 func (k *ListenerKey) Hint() int {
 	h := uint32(0)
 	for w := range 4 {
@@ -94,10 +98,11 @@ func (k *ListenerKey) Hint() int {
 
 // The numbers of Hint, for the programs, which do the same.
 const (
-	HintPort  = 0x01000193
-	HintMul   = 0x9e3779b1
-	HintShift = 16
-	HintsSize = uint32(1) << (32 - HintShift)
+	HintPort   = 0x01000193
+	HintMul    = 0x9e3779b1
+	HintShift  = 16
+	HintsSlots = uint32(1) << (32 - HintShift)
+	HintsSize  = 2 * HintsSlots
 )
 
 // OwnerKey is an address in a network namespace; Owner the context that has it.
@@ -134,7 +139,7 @@ const (
 	MapSockets   = "sockets"
 	MapCounted   = "counted" // the cookies of sockets that were counted
 	MapListeners = "listeners"
-	MapHints     = "hints" // one value: a byte for each ListenerKey.Hint
+	MapHints     = "hints" // one value: two bytes for each ListenerKey.Hint
 	MapOwners    = "owners"
 )
 

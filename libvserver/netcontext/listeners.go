@@ -69,10 +69,15 @@ func (e *Entry) Listeners(pid int) ([]Listener, error) {
 func (e *Entry) listensOnAll(fd int, l *Listener) bool {
 	k := ListenerKey{Netns: e.Netns, Port: uint32(l.Port)}
 	for _, a := range e.keys() {
+		if a.Addr == l.Addr.Addr {
+			continue
+		}
 		k.Addr = a.Addr
-		var cookie uint64
-		if a.Addr != l.Addr.Addr && bpf.Lookup(fd, unsafe.Pointer(&k), unsafe.Pointer(&cookie)) == nil {
-			return true
+		for k.Slot = range ListenerSlots {
+			var cookie uint64
+			if bpf.Lookup(fd, unsafe.Pointer(&k), unsafe.Pointer(&cookie)) == nil {
+				return true
+			}
 		}
 	}
 	return false

@@ -103,6 +103,10 @@ func (c *Context) listen(listeners, sock int, flags uint32) error {
 	case *unix.SockaddrInet6:
 		k.Port = uint32(sa.Port)
 	}
+	reuse, err := unix.GetsockoptInt(sock, unix.SOL_SOCKET, unix.SO_REUSEPORT)
+	if err != nil {
+		return os.NewSyscallError("getsockopt(SO_REUSEPORT)", err)
+	}
 	hints, err := bpf.Get(pinned(MapHints))
 	if err != nil {
 		return err
@@ -116,12 +120,26 @@ func (c *Context) listen(listeners, sock int, flags uint32) error {
 		if err := bpf.SetByte(hints, int(HintsSize), k.Hint()); err != nil {
 			return err
 		}
-		fd := uint64(sock)
-		if err := bpf.Update(listeners, unsafe.Pointer(&k), unsafe.Pointer(&fd), 0); err != nil {
+		if reuse != 0 {
+			if err := bpf.SetByte(hints, int(HintsSize), int(HintsSlots)+k.Hint()); err != nil {
+				return err
+			}
+		}
+		if err := enter(listeners, k, uint64(sock), reuse != 0); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// enter enters a listener under a key, one of several in the first slot that is free.
+func enter(listeners int, k ListenerKey, sock uint64, several bool) error {
+	for ; several && k.Slot < ListenerSlots-1; k.Slot++ {
+		if err := bpf.Update(listeners, unsafe.Pointer(&k), unsafe.Pointer(&sock), unix.BPF_NOEXIST); !errors.Is(err, unix.EEXIST) {
+			return err
+		}
+	}
+	return bpf.Update(listeners, unsafe.Pointer(&k), unsafe.Pointer(&sock), 0)
 }
 
 // eachSocket calls do with the map of sockets and with each socket that processes have open.

@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -315,6 +316,65 @@ func TestReusePort(t *testing.T) {
 	}
 	a.delete()
 	b.delete()
+	p.end()
+}
+
+// Whichever of the listeners on one port are closed, those that are left answer on all addresses, and new ones with them.
+func TestReusePortLeft(t *testing.T) {
+	p := newPlace(t)
+	a := p.guest("a", "10.77.0.1,10.77.0.3,fd77::1,fd77::3")
+	start := func(name string) {
+		if got := a.serve("serve", "tcp", "[::]:80", name, "reuse"); !strings.HasPrefix(got, "ready") {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	const kill = `for p in /proc/[0-9]*; do case "$(tr '\0' ' ' <$p/cmdline)" in "/bin/sockets serve "*" $0 "*) kill -9 ${p#/proc/}; esac; done`
+	stop := func(name string) {
+		if got := a.exec("/bin/sh", "-c", kill, name); got != "" {
+			t.Fatalf("kill: %s", got)
+		}
+	}
+	left := func(what string, want ...string) {
+		t.Helper()
+		for _, addr := range []string{"10.77.0.1", "10.77.0.3", "[fd77::1]", "[fd77::3]", "127.0.0.1"} {
+			get := p.world
+			if addr == "127.0.0.1" {
+				get = a.in
+			}
+			var got string
+			harness.Poll(5*time.Second, func() bool { // those that were killed are gone
+				got = answer(get("get", "tcp", addr+":80"))
+				return slices.Contains(want, got)
+			})
+			for range 6 {
+				if got = answer(get("get", "tcp", addr+":80")); !slices.Contains(want, got) {
+					t.Errorf("%s: %s: %q, want one of %q", what, addr, got, want)
+				}
+			}
+		}
+	}
+	start("S1")
+	start("S2")
+	start("S3")
+	stop("S3")
+	left("the last closed first", "S1", "S2")
+	stop("S1")
+	left("and the first", "S2")
+	start("S4")
+	stop("S2")
+	left("another one", "S4")
+	stop("S4")
+	for _, addr := range []string{"10.77.0.3", "[fd77::3]"} {
+		var got string
+		harness.Poll(5*time.Second, func() bool {
+			got = p.world("get", "tcp", addr+":80")
+			return got == refused
+		})
+		if got != refused {
+			t.Errorf("nobody is left: %s: %q", addr, got)
+		}
+	}
+	a.delete()
 	p.end()
 }
 

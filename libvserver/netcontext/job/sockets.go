@@ -116,7 +116,9 @@ const (
 	nowhere   = 0x7fffffff // no interface has this index
 	bindIndex = 62         // SO_BINDTOIFINDEX
 	key       = -32        // on the stack: netcontext.ListenerKey
+	reuse     = -40        // on the stack: the socket's SO_REUSEPORT
 	cookieAt  = -8
+	noExist   = 1 // BPF_NOEXIST
 )
 
 // sockOps is called at listen(2). A socket that was bound to 0.0.0.0 or :: is entered for all the addresses that it is not
@@ -141,6 +143,7 @@ func sockOps(m *maps) asm.Instructions {
 
 	p.add(load8(asm.R1, rStore, cNetns), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord),
 		load(asm.R1, rCtx, soPort), asm.StoreMem(asm.RFP, key+8, asm.R1, asm.DWord))
+	p.reuses()
 	p.add(asm.Mov.Reg(rDst, rSrc), asm.And.Imm(rSrc, sAny6), asm.JEq.Imm(rSrc, 0, "four"))
 	for i := range maxAddresses {
 		p.add(load(asm.R1, rStore, cN6), asm.JLE.Imm(asm.R1, int32(i), "four"))
@@ -176,7 +179,16 @@ func sockOps(m *maps) asm.Instructions {
 	return p.end()
 }
 
-// enter enters the socket under the key on the stack. The hint is there first.
+// reuses finds out if there can be other listeners of the same address and port. Before Linux 6.1 nothing tells.
+func (p *program) reuses() {
+	p.add(stack(reuse, 0), asm.Mov.Reg(asm.R1, rCtx), asm.Mov.Imm(asm.R2, unix.SOL_SOCKET), asm.Mov.Imm(asm.R3, unix.SO_REUSEPORT),
+		asm.Mov.Reg(asm.R4, asm.RFP), asm.Add.Imm(asm.R4, reuse), asm.Mov.Imm(asm.R5, 4), asm.FnGetsockopt.Call(), asm.JEq.Imm(asm.R0, 0, "told"),
+		stack(reuse, 0))
+	p.nop("told")
+}
+
+// enter enters the socket under the key on the stack, with SO_REUSEPORT in the first slot that is free. The hint is there
+// first. It needs rSrc.
 func (p *program) enter() {
 	p.add(load(asm.R1, asm.RFP, key+16))
 	for w := int16(1); w < 4; w++ {
@@ -184,9 +196,21 @@ func (p *program) enter() {
 	}
 	p.add(load(asm.R2, asm.RFP, key+8))
 	p.hint()
-	p.add(asm.StoreImm(asm.R1, 0, 1, asm.Byte),
-		asm.Mov.Reg(asm.R1, rCtx), asm.LoadMapPtr(asm.R2, p.m.listeners), asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, key),
-		asm.Mov.Imm(asm.R4, 0), asm.FnSockHashUpdate.Call())
+	next, last, entered := p.fresh("slot"), p.fresh("last"), p.fresh("entered")
+	p.add(asm.StoreImm(asm.R1, 0, 1, asm.Byte), asm.Mov.Imm(rSrc, 0), load(asm.R2, asm.RFP, reuse), asm.JEq.Imm(asm.R2, 0, last),
+		asm.Add.Imm(asm.R1, int32(netcontext.HintsSlots)), asm.StoreImm(asm.R1, 0, 1, asm.Byte))
+	p.nop(next)
+	p.put(noExist)
+	p.add(asm.JEq.Imm(asm.R0, 0, entered), asm.Add.Imm(rSrc, 1), asm.JLT.Imm(rSrc, int32(netcontext.ListenerSlots)-1, next))
+	p.nop(last)
+	p.put(0)
+	p.nop(entered)
+}
+
+// put enters the socket in the slot in rSrc.
+func (p *program) put(flags int32) {
+	p.add(asm.StoreMem(asm.RFP, key+12, rSrc, asm.Word), asm.Mov.Reg(asm.R1, rCtx), asm.LoadMapPtr(asm.R2, p.m.listeners),
+		asm.Mov.Reg(asm.R3, asm.RFP), asm.Add.Imm(asm.R3, key), asm.Mov.Imm(asm.R4, flags), asm.FnSockHashUpdate.Call())
 }
 
 // hint is netcontext.ListenerKey.Hint: of the words of an address, all in one, in register 1, and the port in register 2 it
@@ -215,7 +239,7 @@ func skLookup(m *maps, netns uint64) asm.Instructions {
 		load(rSrc, rCtx, slFamily), asm.JEq.Imm(rSrc, unix.AF_INET6, "six"),
 		load(asm.R3, rCtx, slLocal4), asm.Mov.Reg(asm.R1, asm.R3), asm.Xor.Imm(asm.R1, be(0xffff)), asm.Mov.Reg(asm.R2, rDst))
 	p.hint()
-	p.add(asm.LoadMem(asm.R1, asm.R1, 0, asm.Byte), asm.JEq.Imm(asm.R1, 0, "allow"),
+	p.add(asm.Mov.Reg(rSrc, asm.R1), asm.LoadMem(asm.R1, asm.R1, 0, asm.Byte), asm.JEq.Imm(asm.R1, 0, "allow"),
 		stack(key+16, 0), stack(key+20, 0), stack(key+24, be(0xffff)), asm.StoreMem(asm.RFP, key+28, asm.R3, asm.Word))
 	p.jump("find")
 	p.label("six")
@@ -225,13 +249,27 @@ func skLookup(m *maps, netns uint64) asm.Instructions {
 	}
 	p.add(asm.Mov.Reg(asm.R2, rDst))
 	p.hint()
-	p.add(asm.LoadMem(asm.R1, asm.R1, 0, asm.Byte), asm.JEq.Imm(asm.R1, 0, "allow"))
+	p.add(asm.Mov.Reg(rSrc, asm.R1), asm.LoadMem(asm.R1, asm.R1, 0, asm.Byte), asm.JEq.Imm(asm.R1, 0, "allow"))
 	p.nop("find")
-	p.add(asm.LoadImm(asm.R1, int64(netns), asm.DWord), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, key+8, rDst, asm.DWord),
-		asm.LoadMapPtr(asm.R1, p.m.listeners), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key),
-		asm.FnMapLookupElem.Call(), asm.JEq.Imm(asm.R0, 0, "allow"), asm.Mov.Reg(rDst, asm.R0),
+	p.add(asm.LoadImm(asm.R1, int64(netns), asm.DWord), asm.StoreMem(asm.RFP, key, asm.R1, asm.DWord), asm.StoreMem(asm.RFP, key+8, rDst, asm.DWord))
+	p.listener("found")
+	// The one in slot 0 is closed, or there never was one.
+	p.add(asm.Add.Imm(rSrc, int32(netcontext.HintsSlots)), asm.LoadMem(asm.R1, rSrc, 0, asm.Byte), asm.JEq.Imm(asm.R1, 0, "allow"), asm.Mov.Imm(rSrc, 1))
+	p.nop("slot")
+	p.add(asm.StoreMem(asm.RFP, key+12, rSrc, asm.Word))
+	p.listener("found")
+	p.add(asm.Add.Imm(rSrc, 1), asm.JLT.Imm(rSrc, int32(netcontext.ListenerSlots), "slot"))
+	p.jump("allow")
+	p.nop("found")
+	p.add(asm.Mov.Reg(rDst, asm.R0),
 		// An IPv6 socket that takes no IPv4 is refused here, and all goes its usual way.
 		asm.Mov.Reg(asm.R1, rCtx), asm.Mov.Reg(asm.R2, rDst), asm.Mov.Imm(asm.R3, 0), asm.FnSkAssign.Call(),
 		asm.Mov.Reg(asm.R1, rDst), asm.FnSkRelease.Call())
 	return p.end()
+}
+
+// listener looks for the key on the stack, and jumps with what it has found in register 0.
+func (p *program) listener(found string) {
+	p.add(asm.LoadMapPtr(asm.R1, p.m.listeners), asm.Mov.Reg(asm.R2, asm.RFP), asm.Add.Imm(asm.R2, key), asm.FnMapLookupElem.Call(),
+		asm.JNE.Imm(asm.R0, 0, found))
 }
