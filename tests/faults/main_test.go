@@ -12,8 +12,10 @@
 //	VSRUN_TEST_FAULTS=N|all   how many places of each kind are tried for each
 //	                          operation and bundle; unless said, one for the
 //	                          plain bundle, and some for the others
-//	VSRUN_TEST_TIME=D         how long at most; what there was no time for is
-//	                          told at the end
+//	VSRUN_TEST_TIME=D         how long at most: what is new in an operation or a
+//	                          bundle is tried first, then what is like it; what
+//	                          there was no time for is told at the end
+//	VSRUN_TEST_PART=I/N       one of N parts of the places, for runs side by side
 //	VSRUN_TEST_PLACE=ORDER    this one alone, as libvserver/fault has it
 //	VSRUN_TEST_CGROUP=v2      with nothing but cgroups of version 2
 //	VSRUN_TEST_SEED=N         which ones

@@ -249,3 +249,8 @@ func (s *scene) sane(where string, res harness.Result) {
 		s.t.Errorf("%s: exit code %d, and says %q", where, res.Code, res.Stderr)
 	}
 }
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
+}

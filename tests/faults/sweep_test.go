@@ -74,6 +74,8 @@ type place struct {
 	order  string     // for the build with faults: KIND:NAME#N=ACTION
 	inject *injection // a system call of the runtime's own
 	note   string
+	like   string // the same for all that are stopped in the same way at the same place of the code
+	detail bool
 }
 
 func (p place) String() string {
@@ -96,35 +98,11 @@ func (op *operation) on(f *fixture) bool {
 	return f.name != "criu" && f.name != "short"
 }
 
-// pace shares the time that there is among the operations.
-type pace struct {
-	end   time.Time // zero: no limit
-	turns int       // operations that are to come
-	left  []string  // places that there was no time for
-	late  bool      // there was none for some operations
-}
-
-// until is the end of an operation's share.
-func (p *pace) until() time.Time {
-	if p.end.IsZero() {
-		return p.end
-	}
-	p.turns--
-	return time.Now().Add(time.Until(p.end) / time.Duration(p.turns+1))
-}
-
 func TestFaults(t *testing.T) {
 	s := newScene(t)
 	reached := map[string]bool{}
 	tried := map[string]int{}
-	pc := &pace{}
-	if v := os.Getenv("VSRUN_TEST_TIME"); v != "" {
-		d, err := time.ParseDuration(v)
-		if err != nil {
-			t.Fatalf("VSRUN_TEST_TIME: %v", err)
-		}
-		pc.end = time.Now().Add(d)
-	}
+	pc := newPace(t)
 	var list []*fixture
 	has := map[string]bool{}
 	for i := range fixtures {
@@ -137,35 +115,42 @@ func TestFaults(t *testing.T) {
 		}
 		list = append(list, f)
 		has[f.name] = true
-		for _, op := range operations() {
-			if op.on(f) {
-				pc.turns++
+	}
+	for _, c := range pc.rounds() {
+		pc.last, pc.turns = c, 0
+		for _, f := range list {
+			for _, op := range operations() {
+				if op.on(f) {
+					pc.turns++
+				}
 			}
 		}
-	}
-	for _, f := range list {
-		t.Run(f.name, func(t *testing.T) {
-			s.t = t
-			s.prepare(f)
-			for _, op := range operations() {
-				if !op.on(f) {
-					continue
-				}
-				t.Run(op.name, func(t *testing.T) {
-					s.t = t
-					w := &sweep{scene: s, f: f, op: &op, reached: reached, tried: tried, pace: pc}
-					w.run()
-				})
+		for _, f := range list {
+			name := f.name
+			if c != pc.rounds()[0] {
+				name += ", " + c.String()
 			}
-			s.prefix = nil
-			s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
-		})
+			t.Run(name, func(t *testing.T) {
+				s.t = t
+				s.prepare(f)
+				for _, op := range operations() {
+					if !op.on(f) {
+						continue
+					}
+					t.Run(op.name, func(t *testing.T) {
+						s.t = t
+						w := &sweep{scene: s, f: f, op: &op, reached: reached, tried: tried, pace: pc}
+						w.run()
+					})
+				}
+				s.prefix = nil
+				s.env = slices.DeleteFunc(s.env, func(v string) bool { return strings.HasPrefix(v, "NOTIFY_SOCKET=") })
+			})
+		}
 	}
 	s.t = t
 	fmt.Printf("note: tried: %v\n", tried)
-	if len(pc.left) > 0 {
-		fmt.Printf("note: not tried, for want of time: %s\n", strings.Join(pc.left, ", "))
-	}
+	pc.report()
 	for _, p := range fault.All() {
 		switch p {
 		case fault.CriuStarted.String(), fault.Dumped.String(), fault.Restored.String():
@@ -173,7 +158,7 @@ func TestFaults(t *testing.T) {
 		case fault.Updated.String():
 			reached[p] = reached[p] || !has["limits"]
 		}
-		if !reached[p] && !pc.late && os.Getenv("VSRUN_TEST_FAULTS") == "all" && !t.Failed() && flag.Lookup("test.run").Value.String() == "" {
+		if !reached[p] && len(pc.unseen) == 0 && os.Getenv("VSRUN_TEST_FAULTS") == "all" && !t.Failed() && flag.Lookup("test.run").Value.String() == "" {
 			t.Errorf("no operation has passed the point %q", p)
 		}
 	}
@@ -183,9 +168,11 @@ func TestFaults(t *testing.T) {
 // a rootfs, and caches filled.
 func (s *scene) prepare(f *fixture) {
 	s.t.Helper()
-	dir := s.bundle(f.name, f.edits(s)...)
-	if f.made != nil {
-		f.made(s, dir)
+	if dir := filepath.Join(s.dir, f.name); !exists(dir) {
+		s.bundle(f.name, f.edits(s)...)
+		if f.made != nil {
+			f.made(s, dir)
+		}
 	}
 	s.env, s.prefix, s.cold = append(s.env, f.env...), f.prefix, f.cold
 	w := &sweep{scene: s, f: f}
@@ -269,47 +256,58 @@ func (w *sweep) run() {
 			w.t.Fatalf("VSRUN_TEST_FAULTS: %v", err)
 		}
 	}
-	if end := w.pace.end; !end.IsZero() && time.Now().After(end) {
+	name := w.f.name + " " + w.op.name
+	l := w.pace.found[name]
+	switch {
+	case w.pace.over():
+		if l == nil && !slices.Contains(w.pace.unseen, name) {
+			w.pace.unseen = append(w.pace.unseen, name)
+		}
+		return
+	case l != nil && l.count(w.pace.last) == 0:
 		w.pace.turns--
-		w.pace.late = true
-		w.pace.left = append(w.pace.left, w.f.name+" "+w.op.name+" at all")
 		return
 	}
 	w.try1("delete", "--force", w.id) // should the one before have come to grief
 	rng := rand.New(rand.NewPCG(seed, uint64(len(w.f.name)*1000+len(w.op.name))))
-	kinds := w.places()
-	if only := os.Getenv("VSRUN_TEST_PLACE"); only != "" {
-		kinds, most = map[string][]place{"chosen": {{order: only}}}, -1
-	}
-	if few {
-		kinds = anyOf(kinds, 4, rng)
-	}
-	until := w.pace.until()
-	names := slices.Sorted(maps.Keys(kinds))
-	all := 0
-	for kind, places := range kinds {
-		if most >= 0 || !until.IsZero() {
-			rng.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
+	if l == nil {
+		kinds := w.places()
+		if only := os.Getenv("VSRUN_TEST_PLACE"); only != "" {
+			kinds, most = map[string][]place{"chosen": {{order: only}}}, -1
+		}
+		if few {
+			kinds = anyOf(kinds, 4, rng)
 		}
 		if most >= 0 {
-			kinds[kind] = places[:min(most, len(places))]
-		}
-		all += len(kinds[kind])
-	}
-	done := 0
-	intime := func() bool { return until.IsZero() || time.Now().Before(until) }
-	for i := 0; done < all && intime(); i++ { // one of each kind after the other
-		rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
-		for _, kind := range names {
-			if i < len(kinds[kind]) && intime() {
-				w.try(kinds[kind][i])
-				w.tried[kind]++
-				done++
+			for kind, places := range kinds {
+				rng.Shuffle(len(places), func(i, j int) { places[i], places[j] = places[j], places[i] })
+				kinds[kind] = places[:min(most, len(places))]
 			}
 		}
+		l = w.pace.sort(name, kinds)
 	}
-	if done < all {
-		w.pace.left = append(w.pace.left, fmt.Sprintf("%s %s %d of %d", w.f.name, w.op.name, all-done, all))
+	until := w.pace.until()
+	intime := func() bool { return until.IsZero() || time.Now().Before(until) }
+	for c := range w.pace.last + 1 {
+		kinds := l.left[c]
+		names := slices.Sorted(maps.Keys(kinds))
+		if !until.IsZero() {
+			for _, kind := range names {
+				rng.Shuffle(len(kinds[kind]), func(i, j int) { kinds[kind][i], kinds[kind][j] = kinds[kind][j], kinds[kind][i] })
+			}
+		}
+		for l.count(c) > 0 && intime() { // one of each kind after the other
+			rng.Shuffle(len(names), func(i, j int) { names[i], names[j] = names[j], names[i] })
+			for _, kind := range names {
+				if len(kinds[kind]) > 0 && intime() {
+					p := kinds[kind][0]
+					kinds[kind] = kinds[kind][1:]
+					w.tried[kind]++
+					w.pace.did[c]++
+					w.try(p)
+				}
+			}
+		}
 	}
 	w.scene.gone(w.op.name + " at last")
 }
@@ -344,14 +342,27 @@ func (w *sweep) places() map[string][]place {
 		w.t.Fatal(err)
 	}
 	n := 0
+	alike := map[string]int{} // steps that say the same are told apart by their order
+	general := strings.NewReplacer(filepath.Join(w.dir, w.f.name), bundleWord, w.id, idWord)
 	for line := range strings.Lines(string(text)) {
 		where, note, _ := strings.Cut(strings.TrimSpace(line), "\t")
 		note, _, _ = strings.Cut(note, "\t")
 		kind, name, _ := strings.Cut(where, ":")
 		errno := errnos[n%len(errnos)]
 		n++
-		add := func(kind, action string) {
-			all[kind] = append(all[kind], place{order: where + "=" + action, note: note})
+		add := func(what, action string) {
+			like := strings.Join([]string{what, w.op.name, general.Replace(note)}, "\t")
+			switch kind {
+			case "point":
+				like += name
+			case "insn", "hook":
+				like = strings.Join([]string{what, general.Replace(note)}, "\t") // whatever has compiled it
+				fallthrough
+			default:
+				alike[like]++
+				like += fmt.Sprint("\t", alike[like])
+			}
+			all[what] = append(all[what], place{order: where + "=" + action, note: note, like: like, detail: strings.HasPrefix(what, "insn")})
 		}
 		switch kind {
 		case "point":
@@ -378,7 +389,7 @@ func (w *sweep) places() map[string][]place {
 		return all
 	}
 	w.setUp()
-	tr := tracer{helpers: true}
+	tr := tracer{helpers: true, paths: map[syscallAt]uint64{}}
 	if res, err := tr.run(w.scene.call(w.args(w.op.args)...)); err != nil || res.Code != 0 != w.f.fails {
 		w.t.Fatalf("%s, traced: exit code %d, %v: %s", w.op.name, res.Code, err, res.Stderr)
 	}
@@ -386,12 +397,20 @@ func (w *sweep) places() map[string][]place {
 		for _, at := range list {
 			errno := errnos[n%len(errnos)]
 			n++
-			all[kind+" kill"] = append(all[kind+" kill"], place{inject: &injection{at: at, helper: helper}})
+			path := fmt.Sprintf("%s\t%s\t%d\t%x", kind, w.op.name, at.nr, tr.paths[at])
+			if helper {
+				path = fmt.Sprintf("%s\t%s\t%d\t%d", kind, w.op.name, at.nr, at.n)
+			}
+			detail := alike[path] > 0
+			if alike[path]++; detail {
+				path += "\tmore"
+			}
+			all[kind+" kill"] = append(all[kind+" kill"], place{inject: &injection{at: at, helper: helper}, like: path + "\tkill", detail: detail})
 			switch at.nr {
 			case unix.SYS_CLOSE, unix.SYS_WAIT4, unix.SYS_FCHDIR:
 				continue // they never fail where they are used, and what is not closed, reaped or left holds others up
 			}
-			all[kind+" errno"] = append(all[kind+" errno"], place{inject: &injection{at: at, errno: errno, helper: helper}})
+			all[kind+" errno"] = append(all[kind+" errno"], place{inject: &injection{at: at, errno: errno, helper: helper}, like: path + "\terrno", detail: detail})
 		}
 	}
 	calls("call", tr.calls, false)

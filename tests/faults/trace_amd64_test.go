@@ -1,7 +1,9 @@
 package faults
 
 import (
+	"encoding/binary"
 	"fmt"
+	"hash/fnv"
 	"os"
 	"os/exec"
 	"runtime"
@@ -50,8 +52,9 @@ func (i injection) String() string {
 type tracer struct {
 	inject  *injection
 	helpers bool
-	calls   []syscallAt // in their order
-	helped  []syscallAt // those of helpers
+	calls   []syscallAt          // in their order
+	helped  []syscallAt          // those of helpers
+	paths   map[syscallAt]uint64 // if not nil, which path through the code leads to each of calls
 	pid     int
 	count   map[callOf]int
 	inside  map[int]bool // threads in a system call
@@ -244,6 +247,9 @@ func (t *tracer) syscall(tid int, helper bool) bool {
 		t.helped = append(t.helped, at)
 	} else {
 		t.calls = append(t.calls, at)
+		if t.paths != nil {
+			t.paths[at] = pathOf(tid, &regs)
+		}
 	}
 	if t.inject == nil || t.inject.at != at || t.inject.helper != helper {
 		return true
@@ -296,4 +302,34 @@ func syscallName(nr int) string {
 		return s
 	}
 	return fmt.Sprintf("syscall %d", nr)
+}
+
+// pathOf is a number for the return addresses on the stack of a stopped thread: Go keeps frame pointers.
+func pathOf(tid int, regs *unix.PtraceRegs) uint64 {
+	h := fnv.New64a()
+	add := func(v uint64) { _, _ = h.Write(binary.NativeEndian.AppendUint64(nil, v)) }
+	word := func(addr uint64) uint64 {
+		var b [8]byte
+		if n, err := unix.PtracePeekData(tid, uintptr(addr), b[:]); err != nil || n != len(b) {
+			return 0
+		}
+		return binary.NativeEndian.Uint64(b[:])
+	}
+	add(regs.Rip)
+	if ret := word(regs.Rsp); ret>>28 == 0 { // what has made no frame has the address there; else it may be anything
+		add(ret)
+	}
+	frame := regs.Rbp
+	for range 40 {
+		next, ret := word(frame), word(frame+8)
+		if ret == 0 {
+			break
+		}
+		add(ret)
+		if next <= frame {
+			break
+		}
+		frame = next
+	}
+	return h.Sum64()
 }

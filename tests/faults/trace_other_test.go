@@ -28,6 +28,7 @@ type tracer struct {
 	inject        *injection
 	helpers       bool
 	calls, helped []syscallAt
+	paths         map[syscallAt]uint64
 }
 
 func (*tracer) run(harness.Call) (harness.Result, error) {

@@ -41,7 +41,7 @@ var suites = []suite{
 		limit: 30 * time.Minute},
 	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=8 tests/vm/suite/gotest -timeout 55m -skip '" + criuTests + "' tests/integration", limit: time.Hour},
 	{name: "checkpoint", command: "NOTES=1 tests/vm/suite/gotest -timeout 40m -run '" + criuTests + "' tests/integration", limit: 45 * time.Minute},
-	{name: "faults", command: "NOTES=1 VSRUN_TEST_FAULTS=all VSRUN_TEST_TIME=25m tests/vm/suite/gotest -timeout 40m tests/faults", limit: 45 * time.Minute},
+	{name: "faults", command: "NOTES=1 VSRUN_TEST_FAULTS=all VSRUN_TEST_TIME=50m tests/vm/suite/gotest -timeout 65m tests/faults", limit: 70 * time.Minute},
 	{name: "load", command: "NOTES=1 VSRUN_TEST_CLOCK=1 VSRUN_LOAD_TIME=2m VSRUN_LOAD_CYCLES=500 tests/vm/suite/gotest -timeout 25m tests/load", limit: 30 * time.Minute},
 	{name: "conformance", command: "tests/vm/suite/gotest -timeout 55m --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
 	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute},
