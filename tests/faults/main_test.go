@@ -22,13 +22,9 @@
 package faults
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/tests/harness"
 )
@@ -40,19 +36,8 @@ var (
 	seed  uint64
 )
 
-// What the first process tells the last one.
-const (
-	binEnv = "VSRUN_TEST_INSIDE"
-	tagEnv = "VSRUN_TEST_PREFIX"
-)
-
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	harness.Main(func() (int, error) { return run(m) })
 }
 
 func run(m *testing.M) (int, error) {
@@ -61,49 +46,13 @@ func run(m *testing.M) (int, error) {
 		return m.Run(), nil
 	}
 	if !harness.Isolated() {
-		return outside()
+		return harness.Outside("faults", func(dir string) error { return harness.BuildFaults(filepath.Join(dir, "vsrun")) })
 	}
-	unix.Umask(0o022)
-	dir, err := os.MkdirTemp("", "bin")
-	if err != nil {
+	var err error
+	if rt, probe, seed, err = harness.Inside("vsrun"); err != nil {
 		return 1, err
 	}
-	// A writable place, so that the guard of the binary has work to do.
-	path := filepath.Join(dir, "vsrun")
-	if err := harness.CopyFile(filepath.Join(os.Getenv(binEnv), "vsrun"), path); err != nil {
-		return 1, err
-	}
-	probe = filepath.Join(os.Getenv(binEnv), "probe")
-	if rt, err = harness.NewRuntime(path); err != nil {
-		return 1, err
-	}
-	seed = uint64(harness.EnvInt("VSRUN_TEST_SEED", int(time.Now().UnixNano()>>10)))
-	fmt.Printf("note: VSRUN_TEST_SEED=%d, cgroups %s\n", seed, harness.CgroupLayout())
 	return m.Run(), nil
-}
-
-// outside builds what is tested, and runs the tests inside.
-func outside() (int, error) {
-	if _, err := harness.Busybox(); err != nil {
-		return 1, err
-	}
-	bin := ""
-	if os.Getpid() != 1 { // else this is the new namespaces' first process
-		var err error
-		if bin, err = os.MkdirTemp("", "vsrun-faults"); err != nil {
-			return 1, err
-		}
-		defer os.RemoveAll(bin)
-		if err := harness.BuildFaults(filepath.Join(bin, "vsrun")); err != nil {
-			return 1, err
-		}
-		if err := harness.BuildProgram(filepath.Join(bin, "probe"), "github.com/vsrun/vsrun/tests/cmd/probe"); err != nil {
-			return 1, err
-		}
-		tag = fmt.Sprintf("vsrun-faults%d", os.Getpid())
-		defer harness.Purge(tag, bin)
-	}
-	return harness.Isolate(os.Getenv("VSRUN_TEST_CGROUP") == "v2", binEnv+"="+bin, tagEnv+"="+tag)
 }
 
 func needRuntime(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 )
 
 // tag is in every id, and so in every cgroup's name; the first process has chosen it.
-var tag = os.Getenv(tagEnv)
+var tag = harness.Prefix()
 
 // scene is a bundle, a state root, and a container that must not be touched.
 type scene struct {

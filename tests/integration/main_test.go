@@ -31,12 +31,7 @@ func TestMain(m *testing.M) {
 		os.Exit(beShim(line, os.Getenv("VSRUN_TEST_PIDFILE")))
 	}
 	flag.Parse()
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	harness.Main(func() (int, error) { return run(m) })
 }
 
 func run(m *testing.M) (int, error) {

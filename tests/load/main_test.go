@@ -11,13 +11,9 @@
 package load
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/tests/harness"
 )
@@ -27,23 +23,11 @@ var (
 	skip  string
 	probe string
 	seed  uint64
-	// tag is in every id, and so in every cgroup's name; the first process has chosen it.
-	tag = os.Getenv(tagEnv)
-)
-
-// What the first process tells the last one.
-const (
-	binEnv = "VSRUN_TEST_INSIDE"
-	tagEnv = "VSRUN_TEST_PREFIX"
+	tag   = harness.Prefix()
 )
 
 func TestMain(m *testing.M) {
-	code, err := run(m)
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		code = 1
-	}
-	os.Exit(code)
+	harness.Main(func() (int, error) { return run(m) })
 }
 
 func run(m *testing.M) (int, error) {
@@ -51,57 +35,20 @@ func run(m *testing.M) (int, error) {
 		skip = "needs root: real containers, in namespaces of the test's own"
 		return m.Run(), nil
 	}
-	if !harness.Isolated() {
-		return outside()
-	}
-	unix.Umask(0o022)
-	dir, err := os.MkdirTemp("", "bin")
-	if err != nil {
-		return 1, err
-	}
 	found, err := harness.FindRuntime()
 	if err != nil {
 		return 1, err
 	}
-	// A writable place, so that the guard of the binary has work to do.
-	path := filepath.Join(dir, "vsrun")
-	if err := harness.CopyFile(found.Path, path); err != nil {
-		return 1, err
+	if !harness.Isolated() {
+		return harness.Outside("load", func(string) error { return nil })
 	}
-	probe = filepath.Join(os.Getenv(binEnv), "probe")
-	if rt, err = harness.NewRuntime(path); err != nil {
+	if rt, probe, seed, err = harness.Inside(found.Path); err != nil {
 		return 1, err
 	}
 	if rt.Name != "vsrun" {
 		skip = "the model is that of vsrun"
 	}
-	seed = uint64(harness.EnvInt("VSRUN_TEST_SEED", int(time.Now().UnixNano()>>10)))
-	fmt.Printf("note: VSRUN_TEST_SEED=%d, cgroups %s\n", seed, harness.CgroupLayout())
 	return m.Run(), nil
-}
-
-// outside builds what is needed, and runs the tests inside.
-func outside() (int, error) {
-	if _, err := harness.Busybox(); err != nil {
-		return 1, err
-	}
-	if _, err := harness.FindRuntime(); err != nil {
-		return 1, err
-	}
-	bin := ""
-	if os.Getpid() != 1 { // else this is the new namespaces' first process
-		var err error
-		if bin, err = os.MkdirTemp("", "vsrun-load"); err != nil {
-			return 1, err
-		}
-		defer os.RemoveAll(bin)
-		if err := harness.BuildProgram(filepath.Join(bin, "probe"), "github.com/vsrun/vsrun/tests/cmd/probe"); err != nil {
-			return 1, err
-		}
-		tag = fmt.Sprintf("vsrun-load%d", os.Getpid())
-		defer harness.Purge(tag, bin)
-	}
-	return harness.Isolate(os.Getenv("VSRUN_TEST_CGROUP") == "v2", binEnv+"="+bin, tagEnv+"="+tag)
 }
 
 // place is a bundle and a state root.
