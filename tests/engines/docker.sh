@@ -13,9 +13,11 @@ cleanup() {
 scratch
 cat >"$dir/daemon.json" <<CONF
 {"data-root":"$dir/root","exec-root":"$dir/exec","pidfile":"$dir/pid","hosts":["unix://$dir/sock"],"bridge":"none","iptables":false,
-"runtimes":{"under-test":{"path":"$RUNTIME"}},"default-runtime":"under-test","exec-opts":["native.cgroupdriver=cgroupfs"],
+"runtimes":{"under-test":{"path":"$RUNTIME"},"with-arguments":{"path":"$dir/recorder","runtimeArgs":["--debug"]}},"default-runtime":"under-test","exec-opts":["native.cgroupdriver=cgroupfs"],
 "cgroup-parent":"/$cgroup"}
 CONF
+printf '#!/bin/sh\ncase " $* " in *" create "*) echo "$1" >>%s/arguments ;; esac\nexec %s "$@"\n' "$dir" "$RUNTIME" >"$dir/recorder"
+chmod +x "$dir/recorder"
 mkdir "$dir/bin"
 printf '#!/bin/sh\nexec %s -H unix://%s/sock "$@"\n' "$docker" "$dir" >"$dir/bin/docker"
 printf '#!/bin/sh\nexec docker run --rm --network none "$@"\n' >"$dir/bin/run"
@@ -34,6 +36,8 @@ census >"$dir/before"
 
 check 'the runtime is the default' 0 'Default Runtime: under-test' docker info
 check 'run' 0 '^hello$' run $i echo hello
+check 'a runtime with arguments' 0 '^hello$' run --runtime with-arguments $i echo hello
+check 'they come first' 0 '^--debug$' sort -u "$dir/arguments"
 check 'exit 3' 3 '' run $i sh -c 'exit 3'
 check 'exit 126, no program' 126 'permission denied' run $i /etc/noexec
 check 'exit 126, a directory' 126 'permission denied|is a directory' run $i /etc
@@ -50,6 +54,9 @@ check 'capabilities' 0 'CapEff:.0000000000000020' run --cap-drop ALL --cap-add K
 check 'seccomp' 1 'Operation not supported' run --security-opt "seccomp=$dir/seccomp.json" $i mkdir /tmp/x
 check 'device' 0 '^cr.* 1, +3 .*/dev/other' run --device /dev/null:/dev/other:r $i ls -l /dev/other
 check 'sysctl' 0 '^12345$' run --sysctl kernel.shmmax=12345 $i cat /proc/sys/kernel/shmmax
+check 'ulimit' 0 '^123$' run --ulimit nofile=123:234 $i sh -c 'ulimit -n'
+check 'tmpfs' 0 '^tmpfs /t tmpfs rw.*size=1024k.*mode=1700' run --tmpfs /t:size=1m,mode=1700 $i grep ' /t ' /proc/mounts
+check 'privileged' 0 'Seccomp:.0' run --privileged $i grep Seccomp: /proc/self/status
 check 'volume' 0 '^content$' run -v "$dir/vol:/v:ro" $i cat /v/file
 check 'volume read-only' 1 'Read-only' run -v "$dir/vol:/v:ro" $i touch /v/x
 check 'host network' 0 ' lo:' docker run --rm --network host $i ip -o link
@@ -85,6 +92,8 @@ check 'rm' 0 'c1' docker rm c1
 check 'restart policy' 0 '^2 exited 1$' sh -c "docker run -d --name c2 --restart on-failure:2 --network none $i false >/dev/null; for i in 1 2 3 4 5 6 7 8 9; do r=\$(docker inspect c2 -f '{{.RestartCount}} {{.State.Status}} {{.State.ExitCode}}'); [ \"\$r\" = '2 exited 1' ] && break; sleep 0.5; done; echo \$r; docker rm -f c2 >/dev/null"
 check 'health' 0 '^healthy$' sh -c "docker run -d --name c3 --network none --health-cmd 'test -e /etc/noexec' --health-interval 1s $i sleep 1000 >/dev/null; for i in 1 2 3 4 5 6 7 8 9; do r=\$(docker inspect c3 -f '{{.State.Health.Status}}'); [ \"\$r\" = healthy ] && break; sleep 0.5; done; echo \$r"
 check 'pid=container' 0 'sleep 1000' run --pid container:c3 $i ps
+check 'network=container' 0 'LOOPBACK,UP' docker run --rm --network container:c3 $i ip -o link
+check 'attach' 0 '^typed$' sh -c "docker run -d -i --name c5 --network none $i sh -c 'read l; echo \$l' >/dev/null; (echo typed; sleep 2) | docker attach c5; docker rm -f c5 >/dev/null"
 check 'killed' 0 '^137$' sh -c 'docker kill c3 >/dev/null; docker wait c3; docker rm c3 >/dev/null'
 check 'start fails' 0 '^created 127$' sh -c "docker run --name c4 --network none $i nosuch >/dev/null 2>&1; docker inspect c4 -f '{{.State.Status}} {{.State.ExitCode}}'; docker rm c4 >/dev/null"
 

@@ -55,6 +55,8 @@ check 'without a cgroup of its own' 0 '^ok$' run --cgroups=disabled $i echo ok
 check 'split cgroups' 0 '^ok$' systemd-run -q --wait --pipe -p Delegate=yes podman run --rm --network none --cgroups=split $i echo ok
 check 'out of memory' 0 '^true 137$' sh -c "podman run --name o --network none --memory 16m --memory-swap 16m $i dd if=/dev/zero of=/dev/null bs=100M count=1 >/dev/null 2>&1; podman inspect o -f '{{.State.OOMKilled}} {{.State.ExitCode}}'; podman rm o >/dev/null"
 
+# Sockets of a service manager come through conmon and the runtime: LISTEN_FDS, with LISTEN_PID the container's own.
+check 'socket activation' 0 '^1 1 socket:' sh -c "systemd-socket-activate -l 127.0.0.1:8098 /usr/bin/podman run --name act --network none $i sh -c 'echo \$LISTEN_FDS \$LISTEN_PID \$(readlink /proc/self/fd/3)' >'$dir/activated' 2>&1 </dev/null & for n in \$(seq 60); do echo | busybox nc -w 1 127.0.0.1 8098; grep -q socket '$dir/activated' && break; sleep 0.3; done; cat '$dir/activated'; podman rm -ft 0 act >/dev/null"
 check 'healthy by a timer' 0 '^healthy$' sh -c "podman run -d --name h --network none --health-cmd 'test -e /etc/passwd' --health-interval 1s $i sleep 1000 >/dev/null; for n in \$(seq 40); do r=\$(podman inspect h -f '{{.State.Health.Status}}'); [ \"\$r\" = healthy ] && break; sleep 0.5; done; echo \$r; podman rm -ft 0 h >/dev/null"
 mkdir -p /etc/containers/systemd
 printf '[Container]\nImage=%s\nContainerName=vsrun-q\nExec=sh -c "trap \\"exit 0\\" TERM; echo from a unit; while :; do sleep 0.1; done"\nNetwork=none\nNoNewPrivileges=true\n[Service]\nTimeoutStartSec=120\n' "$i" >/etc/containers/systemd/vsrun-q.container

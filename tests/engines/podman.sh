@@ -112,8 +112,11 @@ else
 	skip update "this podman has no update, or there is no memory controller"
 fi
 check 'kill' 0 'c1' podman kill -s HUP c1
-d --name peer $i sleep 1000
+check 'attach' 0 '^typed$' sh -c "podman run -d -i --name c5 --network none --cgroup-parent /$cgroup $i cat >/dev/null; echo typed | podman attach c5; podman rm -ft 0 c5 >/dev/null"
+d --name peer --hostname guest --ipc shareable $i sleep 1000
 check 'pid=container' 0 'sleep 1000' run --pid=container:peer $i ps
+check 'ipc=container' 0 '^shared$' sh -c "podman exec peer sh -c 'echo shared >/dev/shm/f'; run --ipc=container:peer $i cat /dev/shm/f"
+check 'uts=container' 0 '^guest$' run --uts=container:peer $i hostname
 check 'network=container' 0 'LOOPBACK,UP' podman run --rm --network container:peer $i ip -o link
 podman rm -ft 0 peer >/dev/null
 podman start c1 >/dev/null 2>&1

@@ -79,13 +79,20 @@ func (c *client) pods() {
 		return
 	}
 	c.pod("pod", &cri.NamespaceOption{Network: cri.NamespaceMode_POD, Pid: cri.NamespaceMode_CONTAINER})
-	if c.server == "containerd" && (strings.HasPrefix(c.serverVersion, "1.5") || strings.HasPrefix(c.serverVersion, "1.6")) {
-		fmt.Printf("skip pod-userns: containerd %s knows no user namespaces in the CRI, as 1.7 was the first to do\n", c.serverVersion)
-	} else {
+	if c.since17("pod-userns") {
 		c.userns()
 	}
 	c.privileged()
 	c.pod("pod-shared-pid", &cri.NamespaceOption{Network: cri.NamespaceMode_NODE, Pid: cri.NamespaceMode_POD})
+}
+
+// since17 tells of what containerd 1.7 was the first to have in the CRI if it is there; else that name is skipped.
+func (c *client) since17(name string) bool {
+	old := c.server == "containerd" && (strings.HasPrefix(c.serverVersion, "1.5") || strings.HasPrefix(c.serverVersion, "1.6"))
+	if old {
+		fmt.Printf("skip %s: containerd %s does not have it in the CRI, as 1.7 was the first to do\n", name, c.serverVersion)
+	}
+	return !old
 }
 
 // userns is a pod with a user namespace of its own.
@@ -158,6 +165,7 @@ func (c *client) pod(name string, ns *cri.NamespaceOption) {
 	c.readOnly(name, id, config, ns)
 	if name == "pod" {
 		c.variants(name, id, config, ns)
+		c.streams(name, id, config, ns)
 	}
 	c.removeSandbox(name, id)
 }
