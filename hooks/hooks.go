@@ -150,15 +150,25 @@ func memfile(name string, data []byte) (int, error) {
 	return fd, nil
 }
 
-// InRuntime starts a hook in the runtime's namespaces.
-func InRuntime(path string, args, env []string, in, out int) (int, error) {
+// InRuntime starts hooks in the runtime's namespaces. Like runc's and crun's they begin in the bundle, which may be gone when the container
+// is deleted: then where the runtime was called.
+func InRuntime(bundle string) Starter {
+	if unix.Access(bundle, unix.X_OK) != nil {
+		bundle = ""
+	}
+	return func(path string, args, env []string, in, out int) (int, error) {
+		return inRuntime(bundle, path, args, env, in, out)
+	}
+}
+
+func inRuntime(dir, path string, args, env []string, in, out int) (int, error) {
 	if env == nil {
 		env = []string{} // the runtime's own is not inherited
 	}
 	// What the caller has left open is none of a hook's business. The container's process has its own by now, and the runtime
 	// itself keeps them. (Linux 5.11; before that they are inherited.)
 	_ = unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC)
-	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Env: env, Files: []uintptr{uintptr(in), uintptr(out), uintptr(out)}})
+	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Dir: dir, Env: env, Files: []uintptr{uintptr(in), uintptr(out), uintptr(out)}})
 	if err != nil {
 		return 0, fmt.Errorf("fork/exec: %w", err)
 	}

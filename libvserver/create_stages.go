@@ -99,10 +99,10 @@ func (n *creation) createHooks() error {
 	// says creating.
 	st := n.specState(specs.StateCreated, n.process.PID)
 	//lint:ignore SA1019 deprecated in the specification, and used
-	if err := hooks.Run("prestart", h.Prestart, st, hooks.InRuntime); err != nil {
+	if err := hooks.Run("prestart", h.Prestart, st, hooks.InRuntime(n.bundle.Dir)); err != nil {
 		return err
 	}
-	if err := hooks.Run("createRuntime", h.CreateRuntime, st, hooks.InRuntime); err != nil {
+	if err := hooks.Run("createRuntime", h.CreateRuntime, st, hooks.InRuntime(n.bundle.Dir)); err != nil {
 		return err
 	}
 	return n.runHooksIn("createContainer", h.CreateContainer, specs.StateCreated)

@@ -38,7 +38,7 @@ func runHooksIn(rec *state.Record, kind string, list []specs.Hook, status specs.
 // runPoststart runs the poststart hooks, of which the first that fails ends the container.
 func (c *container) runPoststart(s *specs.Spec) error {
 	awaitProgram(c.rec.InitPid)
-	return hooks.Run("poststart", s.Hooks.Poststart, hookState(c.rec, specs.StateRunning, c.rec.InitPid), hooks.InRuntime)
+	return hooks.Run("poststart", s.Hooks.Poststart, hookState(c.rec, specs.StateRunning, c.rec.InitPid), hooks.InRuntime(c.rec.Bundle))
 }
 
 // awaitProgram waits until a process that has just closed its close-on-exec descriptors has the new program's command
@@ -55,7 +55,7 @@ func awaitProgram(pid int) {
 
 // runPoststop runs the poststop hooks; their failures are warnings (runtime.md, "Lifecycle").
 func (c *container) runPoststop(s *specs.Spec) {
-	hooks.Each("poststop", s.Hooks.Poststop, hookState(c.rec, specs.StateStopped, 0), hooks.InRuntime, func(err error) { log.Warnf("%v", err) })
+	hooks.Each("poststop", s.Hooks.Poststop, hookState(c.rec, specs.StateStopped, 0), hooks.InRuntime(c.rec.Bundle), func(err error) { log.Warnf("%v", err) })
 }
 
 // sendListener hands a seccomp notify descriptor over to the socket that the config names. fd is its number in the

@@ -74,10 +74,10 @@ func (s *restoration) environment(pid int) error {
 	}
 	st := s.specState(specs.StateCreated, pid)
 	//lint:ignore SA1019 deprecated in the specification, and used
-	if err := hooks.Run("prestart", h.Prestart, st, hooks.InRuntime); err != nil {
+	if err := hooks.Run("prestart", h.Prestart, st, hooks.InRuntime(s.bundle.Dir)); err != nil {
 		return err
 	}
-	return hooks.Run("createRuntime", h.CreateRuntime, st, hooks.InRuntime)
+	return hooks.Run("createRuntime", h.CreateRuntime, st, hooks.InRuntime(s.bundle.Dir))
 }
 
 // setLoopback sets lo up in the network namespace of a process.

@@ -187,7 +187,8 @@ many() {
 	rm="seq $n | xargs -P $n -I{} $e rm -f many{}" gone='^many\|^[0-9a-f]\{64\}$'
 	# Podman gives a killed process five seconds to end, which a hundred of its clients at once on a slow machine would exceed.
 	[ "$e" = podman ] && rm="podman rm -ft 0 \$(seq -f many%g -s ' ' $n)"
-	# Docker waits two seconds for containerd to delete what has ended, and then forgets it: a slow machine is asked for two at a time.
+	# Docker gives a container's end two seconds (thirty in version 26), has the runtime's delete killed then, and forgets the container: whatever
+	# the runtime is, its state and cgroup are left. A slow machine is asked for two at a time.
 	removers=$n
 	[ "$patience" -gt 1 ] && removers=2
 	if [ "$e" = docker ] && command -v socat >/dev/null; then
