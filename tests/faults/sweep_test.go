@@ -389,7 +389,7 @@ func (w *sweep) places() map[string][]place {
 		return all
 	}
 	w.setUp()
-	tr := tracer{helpers: true, paths: map[syscallAt]uint64{}}
+	tr := tracer{helpers: true, paths: map[syscallAt]uint64{}, awaits: map[syscallAt]bool{}}
 	if res, err := tr.run(w.scene.call(w.args(w.op.args)...)); err != nil || res.Code != 0 != w.f.fails {
 		w.t.Fatalf("%s, traced: exit code %d, %v: %s", w.op.name, res.Code, err, res.Stderr)
 	}
@@ -406,6 +406,9 @@ func (w *sweep) places() map[string][]place {
 				path += "\tmore"
 			}
 			all[kind+" kill"] = append(all[kind+" kill"], place{inject: &injection{at: at, helper: helper}, like: path + "\tkill", detail: detail})
+			if tr.awaits[at] && !helper {
+				continue // a pipe's read does not fail, and Go would wait for the end of a program that waits for its input
+			}
 			switch at.nr {
 			case unix.SYS_CLOSE, unix.SYS_WAIT4, unix.SYS_FCHDIR:
 				continue // they never fail where they are used, and what is not closed, reaped or left holds others up

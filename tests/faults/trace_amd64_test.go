@@ -53,6 +53,8 @@ type tracer struct {
 	inject  *injection
 	helpers bool
 	calls   []syscallAt          // in their order
+	forked  bool                 // it has started a program by Go's own means
+	awaits  map[syscallAt]bool   // the calls by which Go waits for the execve of such a program
 	helped  []syscallAt          // those of helpers
 	paths   map[syscallAt]uint64 // if not nil, which path through the code leads to each of calls
 	pid     int
@@ -238,6 +240,9 @@ func (t *tracer) syscall(tid int, helper bool) bool {
 	}
 	t.inside[tid] = true
 	nr := int(regs.Orig_rax)
+	if nr == unix.SYS_CLONE && regs.Rdi&unix.CLONE_VFORK != 0 {
+		t.forked = true
+	}
 	if ofGo(nr) {
 		return true
 	}
@@ -247,6 +252,9 @@ func (t *tracer) syscall(tid int, helper bool) bool {
 		t.helped = append(t.helped, at)
 	} else {
 		t.calls = append(t.calls, at)
+		if t.forked && nr == unix.SYS_READ && regs.Rdx == 8 && t.awaits != nil {
+			t.awaits[at] = true
+		}
 		if t.paths != nil {
 			t.paths[at] = pathOf(tid, &regs)
 		}

@@ -28,6 +28,7 @@ type tracer struct {
 	inject        *injection
 	helpers       bool
 	calls, helped []syscallAt
+	awaits        map[syscallAt]bool
 	paths         map[syscallAt]uint64
 }
 
