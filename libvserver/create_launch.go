@@ -33,6 +33,9 @@ func (n *creation) launch() (err error) {
 			err = n.undo(err)
 		}
 	}()
+	if err := n.noteTracer(); err != nil {
+		return err
+	}
 	if err := n.takeXid(); err != nil {
 		return err
 	}

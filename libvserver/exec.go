@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -67,6 +66,7 @@ type execution struct {
 	master  int // of the pty, until the relay has it
 	relay   *console.Relay
 	tracer  bool // the container's own process has CAP_SYS_PTRACE
+	traced  bool // processes that the new one meets may trace it while it is on its way
 	ready   bool
 }
 
@@ -171,9 +171,7 @@ func (e *execution) prepare() error {
 		return fmt.Errorf("container %s is private: no process joins it (flag private in %s)", e.rec.ID, spec.AnnotationPath("context.flags"))
 	}
 	e.l = loadLaunched(e.rec)
-	if own := recorded.Spec.Process; own != nil && own.Capabilities != nil {
-		e.tracer = slices.Contains(own.Capabilities.Bounding, "CAP_SYS_PTRACE")
-	}
+	e.tracer = mayTrace(recorded.Spec.Process)
 	p, err := e.newProcess(recorded.Spec.Process)
 	if err != nil {
 		return err
@@ -224,8 +222,12 @@ func (e *execution) launch() error {
 			ownStdio(uid, !e.o.Detach)
 		}
 	}
+	if err := e.noteTracer(e.bundle.Spec.Process); err != nil {
+		return err
+	}
+	e.traced = e.mayBeTraced()
 	o := &launch.Options{Console: -1, Share: e.mayShare(), Close: [2]int{guard.Mount(), -1}}
-	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged(), Traced: e.traced()}
+	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged(), Traced: e.traced}
 	if t.Namespaces&unix.CLONE_NEWNS == 0 {
 		if t.Root = e.rootFD(); t.Root < 0 {
 			return errors.New("the container's root directory cannot be opened")
@@ -370,12 +372,12 @@ func (e *execution) mayShare() bool {
 	if s.Process.OOMScoreAdj != nil || tightMemory(s) {
 		return false
 	}
-	return e.l.PIDNS && !e.traced()
+	return e.l.PIDNS && !e.traced
 }
 
-// traced tells if processes that the new one meets may trace it while it is on its way.
-func (e *execution) traced() bool {
-	return e.l.NS&unix.CLONE_NEWUSER == 0 && (e.tracer || !e.l.PIDNS)
+// mayBeTraced tells if processes that the new one meets may trace it while it is on its way.
+func (e *execution) mayBeTraced() bool {
+	return e.l.NS&unix.CLONE_NEWUSER == 0 && (e.tracer || !e.l.PIDNS || e.l.Restored || e.r.Store.Traced(e.rec.ID))
 }
 
 // windowSize is that of the caller's terminal, nil if it has none.

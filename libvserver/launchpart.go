@@ -18,6 +18,8 @@ type launched struct {
 	Listener bool
 	// Notify: an sd_notify proxy is wanted.
 	Notify bool
+	// Restored: CRIU has made the container, with processes that came of execs.
+	Restored bool
 	// NoNewKeyring: create was given the flag of this name.
 	NoNewKeyring bool
 	// Below is the id of the mount that the rootfs lies in, where the container's mounts are made in the caller's mount
@@ -51,6 +53,7 @@ func (l *launched) save(rec *state.Record) {
 	flag("postStop", l.PostStop)
 	flag("listener", l.Listener)
 	flag("notify", l.Notify)
+	flag("restored", l.Restored)
 	flag("noNewKeyring", l.NoNewKeyring)
 	if l.Below != 0 {
 		w.Key("below")
@@ -111,6 +114,8 @@ func loadLaunched(rec *state.Record) (l launched) {
 			l.Listener = r.Bool()
 		case "notify":
 			l.Notify = r.Bool()
+		case "restored":
+			l.Restored = r.Bool()
 		case "rdtMon":
 			l.RdtMon = r.String()
 		case "rdtGroup":

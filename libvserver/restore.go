@@ -63,6 +63,7 @@ func (r *Runtime) Restore(o *RestoreOptions) (status int, err error) {
 	}
 	// They ran when the container was started first, and CRIU restores what came of it.
 	n.hooks.StartHooks, n.hooks.PostStart = false, false
+	n.hooks.Restored = true
 	if n.plan.Overlay != nil {
 		return 1, errNoUnifiedImage
 	}
@@ -108,6 +109,9 @@ func (s *restoration) restore(path string) (err error) {
 			err = s.undo(err)
 		}
 	}()
+	if err := s.noteTracer(); err != nil {
+		return err
+	}
 	if err := s.takeXid(); err != nil {
 		return err
 	}

@@ -2,7 +2,8 @@
 // state each is in.
 //
 // A container is a directory <root>/<id>. In it are state.json, which holds a
-// [Record], and, until the container is started, the FIFO its init waits on.
+// [Record], until the container is started the FIFO its init waits on, and a
+// note if it is traced ([Store.SetTraced]).
 //
 //   - The directory is made by mkdir(2), so one of two creates of an id wins.
 //   - state.json is replaced whole: readers, which take no lock, see the old or

@@ -113,6 +113,36 @@ func TestLifeOfARecord(t *testing.T) {
 	}
 }
 
+func TestTraced(t *testing.T) {
+	s := testStore(t)
+	if err := s.SetTraced("web"); err != nil {
+		t.Errorf("of no container: %v", err)
+	}
+	if err := s.SetTraced("../web"); !errors.Is(err, ErrInvalidID) {
+		t.Errorf("of no id: %v", err)
+	}
+	d := mustReserve(t, s, "web")
+	mustSave(t, d, fullRecord("web"))
+	if s.Traced("web") {
+		t.Error("before")
+	}
+	for range 2 {
+		if err := s.SetTraced("web"); err != nil {
+			t.Error(err)
+		}
+	}
+	if !s.Traced("web") || s.Traced("other") {
+		t.Error("after")
+	}
+	if err := d.Remove(0); err != nil {
+		t.Fatal(err)
+	}
+	mustReserve(t, s, "web")
+	if s.Traced("web") {
+		t.Error("of the next container")
+	}
+}
+
 // TestNoLeakedFiles: what is opened is closed, and closed in children.
 func TestNoLeakedFiles(t *testing.T) {
 	s := testStore(t)

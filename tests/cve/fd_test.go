@@ -1,6 +1,7 @@
 package cve
 
 import (
+	"encoding/json"
 	"fmt"
 	"os"
 	"strconv"
@@ -222,5 +223,63 @@ func TestJoinTraced(t *testing.T) {
 				p.remove(id)
 			})
 		}
+	}
+}
+
+// The container's own process can trace nothing, but another one that came into its pid namespace can: one that an exec has
+// brought, or another container's.
+func TestJoinTracedByOther(t *testing.T) {
+	for _, by := range []string{"exec --cap", "exec --process", "another container"} {
+		t.Run(strings.ReplaceAll(by, " ", "-"), func(t *testing.T) {
+			p := attack(t, "2016-9962", "who came later looks behind exec: "+by, "vsrun before its fix", "root.readonly=false", "args:/bin/sleep 1000",
+				"-mounts[destination=/sys/fs/cgroup]")
+			look := "/bin/probe look " + p.victim + "/marker"
+			for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = d[:strings.LastIndex(d, "/")] {
+				p.check(os.Chmod(d, 0o755))
+			}
+			id, out := p.detached("b")
+			switch by {
+			case "exec --cap":
+				out = p.path("tracer.out")
+				c := p.call(append([]string{"exec", "-d", "--cap", "CAP_SYS_PTRACE", id}, strings.Fields(look)...)...)
+				c.Stdout = out
+				if res := p.do(c); res.Code != 0 {
+					t.Fatalf("exec: %s", res.Stderr)
+				}
+			case "exec --process":
+				out = p.path("tracer.out")
+				p.bundle("proc", "args:"+look, allCaps)
+				text, err := os.ReadFile(p.path("proc", "config.json"))
+				p.check(err)
+				var config struct{ Process json.RawMessage }
+				p.check(json.Unmarshal(text, &config))
+				p.check(os.WriteFile(p.path("process.json"), config.Process, 0o644))
+				c := p.call("exec", "-d", "--process", p.path("process.json"), id)
+				c.Stdout = out
+				if res := p.do(c); res.Code != 0 {
+					t.Fatalf("exec: %s", res.Stderr)
+				}
+			default:
+				p.bundle("a", "args:"+look, allCaps, "root.readonly=false", "-mounts[destination=/sys/fs/cgroup]",
+					fmt.Sprintf("linux.namespaces[type=pid].path=/proc/%d/ns/pid", p.pid(id)))
+				var other string
+				other, out = p.detached("a")
+				defer p.remove(other)
+			}
+			if !p.waitOutput(out, "ready") {
+				t.Fatal("the attacker does not run")
+			}
+			if n := rounds(40, func(int) bool { p.must("exec", id, "/bin/true"); return true }); n < 40 {
+				p.note("%d rounds", n)
+			}
+			text, _ := os.ReadFile(out)
+			p.Logf("the attacker: %s", text)
+			for line := range strings.Lines(string(text)) {
+				if by, ok := strings.CutPrefix(strings.TrimSpace(line), "REACHED by "); ok {
+					p.falls("the host was reached by %s", by)
+				}
+			}
+			p.remove(id)
+		})
 	}
 }

@@ -50,6 +50,7 @@ func operations() []operation {
 		{name: "start", before: [][]string{create}, args: start},
 		{name: "run", args: runIt},
 		{name: "exec", before: [][]string{runIt}, args: []string{"exec", idWord, "/bin/true"}, stays: true},
+		{name: "exectracer", before: [][]string{runIt}, args: []string{"exec", "--cap", "CAP_SYS_PTRACE", idWord, "/bin/true"}, only: "plain"},
 		{name: "execdetached", before: [][]string{runIt}, args: []string{"exec", "-d", "--pid-file", "PIDFILE", idWord, "/bin/true"}, stays: true, only: "plain"},
 		{name: "execterminal", before: [][]string{runIt}, args: []string{"exec", "-d", "-t", "--console-socket", "CONSOLE", idWord, "/bin/true"}, stays: true, only: "terminal"},
 		{name: "delete", before: [][]string{runIt, {"kill", idWord, "KILL"}}, args: []string{"delete", idWord}},
@@ -477,7 +478,7 @@ func (w *sweep) try(p place) {
 	}
 	killed := res.Code == 128+int(unix.SIGKILL)
 	// What dies when its program is next has run, as far as the caller knows, and so has what is recorded before that.
-	died := res.Code == fault.DieStatus && strings.HasSuffix(p.order, "=die") && (w.op.name == "exec" || w.op.name == "foreground")
+	died := res.Code == fault.DieStatus && strings.HasSuffix(p.order, "=die") && (w.op.name == "exec" || w.op.name == "exectracer" || w.op.name == "foreground")
 	// A thread that can't leave the container's namespace again ends the process.
 	trapped := canTrace && p.inject != nil && p.inject.at.nr == unix.SYS_SETNS && res.Stderr == ""
 	// It could not say what it had to say.
