@@ -33,6 +33,7 @@ docker info >/dev/null 2>&1 || { bad daemon "$(tail -3 "$dir/log")"; result; exi
 docker load -q -i "$dir/image.tar" >/dev/null || { bad load "docker load failed"; result; exit; }
 i=$image
 census >"$dir/before"
+grep -q '^CapBnd:.000001ffffffffff' /proc/self/status || lacks runc 'privileged' 'it fails where a capability that Docker asks for is not there'
 
 check 'the runtime is the default' 0 'Default Runtime: under-test' docker info
 check 'run' 0 '^hello$' run $i echo hello
