@@ -72,7 +72,11 @@ check 'volume read-only' 1 'Read-only file system' run -v "$dir/vol:/v:ro" $i to
 check 'volume overlay' 0 '^content$' run -v "$dir/vol:/v:O" $i sh -c 'touch /v/x; cat /v/file'
 check 'volume of an image' 0 '^noexec$' run --mount "type=image,src=$i,dst=/im" $i ls /im/etc
 check 'tmpfs' 0 '^tmpfs /t tmpfs rw.*mode=1700' run --tmpfs /t:size=1m,mode=1700 $i grep ' /t ' /proc/mounts
-check 'init' 0 'podman-init|catatonit' sh -c "test -x /usr/libexec/podman/catatonit || test -x /usr/bin/catatonit || { echo no catatonit; exit; }; run --init $i ps"
+if [ -x /usr/libexec/podman/catatonit ] || command -v catatonit >/dev/null; then
+	check 'init' 0 'podman-init|catatonit' run --init $i ps
+else
+	skip init 'catatonit is not installed'
+fi
 check 'pid=host' 0 '^ok$' run --pid=host $i sh -c 'test $$ -gt 10 && echo ok'
 check 'ipc=host' 0 "$(readlink /proc/self/ns/ipc | tr '[]' '..')" run --ipc=host $i readlink /proc/self/ns/ipc
 check 'uts=host' 0 "^$(hostname)\$" run --uts=host $i hostname

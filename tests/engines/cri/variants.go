@@ -75,11 +75,15 @@ func (c *client) variants(name, pod string, config *cri.PodSandboxConfig, ns *cr
 		all = append(all, variant{"AppArmor", func(cc *cri.ContainerConfig) {
 			cc.Linux.SecurityContext.Apparmor = &cri.SecurityProfile{ProfileType: cri.SecurityProfile_RuntimeDefault}
 		}, "cat /proc/self/attr/current", "cri-containerd.apparmor.d (enforce)"})
+	} else {
+		fmt.Printf("skip %s/AppArmor: this host does not have it\n", name)
 	}
 	if _, err := os.Stat("/dev/fuse"); err == nil { // one that is not among those of every container
 		all = append(all, variant{"device", func(cc *cri.ContainerConfig) {
 			cc.Devices = []*cri.Device{{HostPath: "/dev/fuse", ContainerPath: "/dev/other", Permissions: "r"}}
 		}, "(: </dev/other) && echo opened; (: >/dev/other) 2>/dev/null || echo denied", "opened\ndenied"})
+	} else {
+		fmt.Printf("skip %s/device: there is no /dev/fuse\n", name)
 	}
 	if *seccomp != "" {
 		all = append(all, variant{"seccomp, a profile of its own", func(cc *cri.ContainerConfig) {
