@@ -108,7 +108,7 @@ install: vsrun docs $(IMPORT) ## install below $(DESTDIR)$(PREFIX): the binary, 
 	install -m 644 contrib/man/*.8 $(SHARE)/man/man8
 	for f in contrib/systemd/*; do sed 's|@sbindir@|$(BINDIR)|' $$f >$(DESTDIR)$(UNITDIR)/$${f##*/} || exit 1; done
 	install -m 644 README.md $(SHARE)/doc/vsrun
-	for f in contrib/engines/* contrib/kubernetes/*; do sed 's|/usr/local/sbin/vsrun|$(BINDIR)/vsrun|' $$f >$(SHARE)/vsrun/$${f##*/} || exit 1; done
+	for f in contrib/engines/* contrib/kubernetes/*; do sed 's|/usr/local/sbin/vsrun|$(BINDIR)/vsrun|g' $$f >$(SHARE)/vsrun/$${f##*/} || exit 1; done
 
 uninstall: ## remove what install installed
 	rm -f $(DESTDIR)$(BINDIR)/vsrun $(SHARE)/bash-completion/completions/vsrun $(SHARE)/zsh/vendor-completions/_vsrun
