@@ -13,6 +13,7 @@ import (
 // content is what equal files have in common.
 type content struct {
 	digest digest
+	print  uint64 // see likeness; 0 where nobody asks for it
 	size   uint64
 	files  []*file
 	blocks uint64 // bytes on disk of the one that stays
@@ -28,7 +29,8 @@ type group struct {
 
 // comparer finds out which files are equal.
 type comparer struct {
-	index    *index
+	index    *index // if not nil: of what is in objects, the directory
+	objects  int
 	progress *Progress
 	// single: a file that is like no other is of interest, too, so that its digest is wanted.
 	single bool
@@ -36,15 +38,17 @@ type comparer struct {
 	attributes bool
 	// layer: the files may have attributes of overlayfs.
 	layer bool
-	// found gets each content while the file that fd has open, one of c.files, can't be open for writing.
+	// found gets each content that is not known to be an object, while the file that fd has open, one of c.files, can't be
+	// open for writing.
 	found func(fd int, c *content, by *file) error
 
-	next atomic.Int64
-	stop atomic.Bool
-	mu   sync.Mutex
-	all  []*content
-	err  error
-	seed maphash.Seed
+	next  atomic.Int64
+	stop  atomic.Bool
+	known atomic.Int64 // contents that are equal to an object
+	mu    sync.Mutex
+	all   []*content
+	err   error
+	seed  maphash.Seed
 }
 
 const (
@@ -130,6 +134,7 @@ type worker struct {
 	buf    []byte // for lists of attributes
 	kept   []byte // small contents
 	blocks []byte
+	other  []byte // of a small object
 	done   []*content
 }
 
@@ -249,6 +254,10 @@ func (w *worker) small(files []*file) error {
 				}
 			}
 			k := &class{content: &content{size: f.st.size}, rep: f, data: data}
+			if w.single {
+				k.digest = w.knownSmall(k.content, data, f.st.ino)
+			}
+			known := k.digest
 			if len(classes)*size > keepBytes {
 				// Too many to hold: these are told apart by their digests.
 				k.setDigest(data)
@@ -266,7 +275,7 @@ func (w *worker) small(files []*file) error {
 			}
 			k.join(f)
 			classes = append(classes, k)
-			if !w.single {
+			if !w.single || known {
 				return nil
 			}
 			k.setDigest(data)

@@ -24,7 +24,10 @@ type part struct {
 
 // large compares files of one size block by block, a limited number at a time.
 func (w *worker) large(files []*file) error {
-	var classes []*class
+	classes, files, err := w.knownLarge(files)
+	if err != nil {
+		return err
+	}
 	for len(files) > 0 && !w.stop.Load() {
 		n := min(len(files), together)
 		// One left over would be read alone.
@@ -58,31 +61,12 @@ func (w *worker) large(files []*file) error {
 
 // sideBySide reads files from begin to end at the same time. more says that others will be compared by digest.
 func (w *worker) sideBySide(files []*file, more bool) (classes []*class, err error) {
-	if w.blocks == nil {
-		w.blocks = make([]byte, together*blockSize)
+	open, err := w.openAll(files)
+	defer closeAll(open)
+	if err != nil || len(open) == 0 {
+		return nil, err
 	}
-	var open []*member
-	defer func() {
-		for _, m := range open {
-			closeFd(m.fd)
-		}
-	}()
-	first := &part{}
-	for i, f := range files {
-		fd, ok, err := w.open(f)
-		if err != nil {
-			return nil, err
-		}
-		if !ok {
-			continue
-		}
-		m := &member{f: f, fd: fd, block: w.blocks[i*blockSize : (i+1)*blockSize], sparse: f.st.blocks*512 < f.st.size}
-		open = append(open, m)
-		first.members = append(first.members, m)
-	}
-	if len(first.members) == 0 {
-		return nil, nil
-	}
+	first := &part{members: open}
 	digests := w.single || more
 	if digests || len(first.members) > 1 {
 		first.hash = &hasher{}
@@ -118,6 +102,31 @@ func (w *worker) sideBySide(files []*file, more bool) (classes []*class, err err
 		classes = append(classes, more...)
 	}
 	return classes, nil
+}
+
+// openAll opens at most so many files as are read side by side, but for those that somebody may change.
+func (w *worker) openAll(files []*file) (open []*member, err error) {
+	if w.blocks == nil {
+		w.blocks = make([]byte, (together+1)*blockSize)
+	}
+	for i, f := range files {
+		fd, ok, err := w.open(f)
+		if err != nil {
+			return open, err
+		}
+		if ok {
+			open = append(open, &member{f: f, fd: fd, block: w.block(i), sparse: f.st.sparse()})
+		}
+	}
+	return open, nil
+}
+
+func (w *worker) block(i int) []byte { return w.blocks[i*blockSize : (i+1)*blockSize] }
+
+func closeAll(open []*member) {
+	for _, m := range open {
+		closeFd(m.fd)
+	}
 }
 
 func count(parts []*part) (n uint64) {
@@ -230,6 +239,9 @@ func (w *worker) finish(p *part) (classes []*class, err error) {
 		}
 		k.join(m.f)
 		if w.single && len(k.content.files) == 1 {
+			if k.content.print, err = printOf(m.fd, k.content.size); err != nil {
+				return nil, fmt.Errorf("read %s: %w", m.f.in.whole(m.f.path), err)
+			}
 			if err := w.found(m.fd, k.content, m.f); err != nil {
 				return nil, err
 			}

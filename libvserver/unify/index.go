@@ -10,32 +10,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// index remembers which inode has which content: of objects, so that they need not be read again before they are
-// trusted, and of files that stayed as they were, so that they need not be read again at all. An entry counts as long as
-// size, modification and change time are what they were. The index is a hint: without it everything works, more slowly.
+// index remembers which object has which content, so that it need not be read again before it is trusted, and that a file
+// can be compared with the one that it is probably equal to, which is faster than to hash it (known.go). An entry counts
+// as long as size, modification and change time are what they were. The index is a hint: without it everything works,
+// more slowly.
 type index struct {
-	mu   sync.Mutex
-	recs map[uint64]record // by inode number
-	size int64             // of the file, as far as it was whole
-	news []record
+	mu    sync.Mutex
+	recs  map[uint64]record // by inode number
+	size  int64             // of the file, as far as it was whole
+	news  []record
+	like  map[likeness][]uint64 // what was loaded, by inode number
+	sizes map[uint64]bool
 }
 
 type record struct {
 	ino, size    uint64
 	mtime, ctime int64 // ns
+	print        uint64
 	digest       digest
 }
 
+// likeness is what equal contents have in common, and others seldom.
+type likeness struct{ size, print uint64 }
+
 const (
 	indexName = "index"
-	recordLen = 8*4 + 32 + 8
+	recordLen = 8*5 + 32 + 8
 )
 
 var crcTable = sync.OnceValue(func() *crc32.Table { return crc32.MakeTable(crc32.Castagnoli) })
 
 func (r *record) append(b []byte) []byte {
 	at := len(b)
-	for _, v := range [...]uint64{r.ino, r.size, uint64(r.mtime), uint64(r.ctime)} {
+	for _, v := range [...]uint64{r.ino, r.size, uint64(r.mtime), uint64(r.ctime), r.print} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
 	b = append(b, r.digest[:]...)
@@ -44,9 +51,9 @@ func (r *record) append(b []byte) []byte {
 
 func (r *record) parse(b []byte) bool {
 	u := func(i int) uint64 { return binary.LittleEndian.Uint64(b[8*i:]) }
-	r.ino, r.size, r.mtime, r.ctime = u(0), u(1), int64(u(2)), int64(u(3))
-	copy(r.digest[:], b[32:])
-	return u(8) == uint64(crc32.Checksum(b[:64], crcTable()))
+	r.ino, r.size, r.mtime, r.ctime, r.print = u(0), u(1), int64(u(2)), int64(u(3)), u(4)
+	copy(r.digest[:], b[40:])
+	return u(9) == uint64(crc32.Checksum(b[:72], crcTable()))
 }
 
 // loadIndex reads a store's index. A later record of an inode replaces an earlier one.
@@ -65,30 +72,46 @@ func (s *Store) loadIndex() *index {
 		b = b[recordLen:]
 		x.size += recordLen
 	}
+	x.like = make(map[likeness][]uint64, len(x.recs))
+	x.sizes = make(map[uint64]bool, len(x.recs))
+	for ino, r := range x.recs {
+		l := likeness{r.size, r.print}
+		x.like[l] = append(x.like[l], ino)
+		x.sizes[r.size] = true
+	}
 	return x
 }
 
-func (st *stat) record(d digest) record {
-	return record{st.ino, st.size, st.mtime.Nano(), st.ctime.Nano(), d}
+func (st *stat) record(d digest, print uint64) record {
+	return record{st.ino, st.size, st.mtime.Nano(), st.ctime.Nano(), print, d}
 }
 
-// lookup returns the content of an inode, if it is known and the inode unchanged.
-func (x *index) lookup(st *stat) (digest, bool) {
+// hasSize says whether there may be an object of that size.
+func (x *index) hasSize(size uint64) bool { return x != nil && x.sizes[size] }
+
+// alike returns the objects that a content is probably one of; a few of them, if somebody has made many that are alike.
+func (x *index) alike(l likeness) (list []record) {
 	if x == nil {
-		return digest{}, false
+		return nil
+	}
+	const most = 4
+	inodes := x.like[l]
+	if len(inodes) == 0 {
+		return nil
 	}
 	x.mu.Lock()
-	r, ok := x.recs[st.ino]
-	x.mu.Unlock()
-	if !ok || r != st.record(r.digest) {
-		return digest{}, false
+	defer x.mu.Unlock()
+	for _, ino := range inodes {
+		if r, ok := x.recs[ino]; ok && len(list) < most && r.size == l.size && r.print == l.print {
+			list = append(list, r)
+		}
 	}
-	return r.digest, true
+	return list
 }
 
 // add remembers one.
-func (x *index) add(st *stat, d digest) {
-	r := st.record(d)
+func (x *index) add(st *stat, c *content) {
+	r := st.record(c.digest, c.print)
 	x.mu.Lock()
 	if x.recs[r.ino] != r {
 		x.recs[r.ino] = r

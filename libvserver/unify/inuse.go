@@ -3,7 +3,6 @@ package unify
 import (
 	"bufio"
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -174,19 +173,26 @@ func inUse(paths []string) (map[string]error, error) {
 	return why, err
 }
 
-// writers finds processes that have something in a directory open for writing, or have their working directory there.
-func writers(dir string) error {
-	var found error
-	err := processes(func(pid string) {
-		if found != nil {
-			return
+// writers finds processes that have something below one of the directories in parent open for writing, or that are there,
+// by those directories' names.
+func writers(parent string) (map[string]error, error) {
+	found := map[string]error{}
+	note := func(at, format string, args ...any) {
+		name, _, _ := strings.Cut(strings.TrimPrefix(at, parent+"/"), "/")
+		if found[name] == nil {
+			found[name] = fmt.Errorf(format, args...)
 		}
+	}
+	self := strconv.Itoa(os.Getpid())
+	err := processes(func(pid string) {
 		base := "/proc/" + pid
 		for _, what := range []string{"/root", "/cwd"} {
-			if at, err := os.Readlink(base + what); err == nil && within(at, dir) {
-				found = fmt.Errorf("process %s is in it", pid)
-				return
+			if at, err := os.Readlink(base + what); err == nil && strings.HasPrefix(at, parent+"/") {
+				note(at, "process %s is in it", pid)
 			}
+		}
+		if pid == self {
+			return
 		}
 		fds, err := os.Open(base + "/fd")
 		if err != nil {
@@ -196,30 +202,33 @@ func writers(dir string) error {
 		names, _ := fds.Readdirnames(-1)
 		for _, n := range names {
 			at, err := os.Readlink(base + "/fd/" + n)
-			if err != nil || !within(at, dir) {
+			if err != nil || !strings.HasPrefix(at, parent+"/") {
 				continue
 			}
-			if pid == strconv.Itoa(os.Getpid()) {
-				continue
-			}
-			if b, err := os.ReadFile(base + "/fdinfo/" + n); err == nil && writable(string(b)) {
-				if at == dir {
-					found = fmt.Errorf("process %s has the directory itself open: is it another vsrun?", pid)
+			if b, err := os.ReadFile(base + "/fdinfo/" + n); err == nil && (writable(string(b)) || isDir(base+"/fd/"+n)) {
+				if _, in, ok := strings.Cut(strings.TrimPrefix(at, parent+"/"), "/"); ok {
+					note(at, "process %s has %s open for writing", pid, in)
 				} else {
-					found = fmt.Errorf("process %s has %s open for writing", pid, strings.TrimPrefix(at, dir))
+					note(at, "process %s has the directory itself open: is it another vsrun?", pid)
 				}
 			}
 		}
 	})
-	return errors.Join(found, err)
+	return found, err
 }
 
-// writable reads the flags in fdinfo (proc_pid_fdinfo(5)). A directory counts: something may be made in it.
+// isDir says whether a descriptor is a directory's, in which something may be made.
+func isDir(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.IsDir()
+}
+
+// writable reads the flags in fdinfo (proc_pid_fdinfo(5)).
 func writable(info string) bool {
 	for _, line := range strings.Split(info, "\n") {
 		if v, ok := strings.CutPrefix(line, "flags:"); ok {
 			flags, err := strconv.ParseUint(strings.TrimSpace(v), 8, 64)
-			return err != nil || flags&unix.O_ACCMODE != unix.O_RDONLY || flags&unix.O_DIRECTORY != 0
+			return err != nil || flags&unix.O_ACCMODE != unix.O_RDONLY
 		}
 	}
 	return true

@@ -209,11 +209,8 @@ func (j *job) linkObject(c *content, name string) error {
 		}
 		defer closeFd(mine)
 		if keyOf(&c.obj) == keyOf(f.st) {
-			d, ok := j.index.lookup(&c.obj)
-			if ok && d == c.digest {
-				return nil
-			}
-			if ok, err = equalFiles(fd, mine); err != nil {
+			ok, err := equalFiles(mine, fd)
+			if err != nil {
 				return fmt.Errorf("compare link object %s: %w", name, err)
 			}
 			if ok {

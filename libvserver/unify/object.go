@@ -65,13 +65,10 @@ func (r *run) relinked(fd int, f *file) error {
 // adopt replaces the change time and nothing else.
 func (f *file) adopt(now *stat) { f.st.ctime = now.ctime }
 
-// trust says whether the object that is there has the content: as the index says, or else byte by byte.
+// trust says whether the object that is there has the content, byte by byte.
 func (r *run) trust(fd int, c *content, name string) (bool, error) {
 	if c.obj.size != c.size || c.obj.kind() != unix.S_IFREG {
 		return false, nil
-	}
-	if d, ok := r.index.lookup(&c.obj); ok && d == c.digest {
-		return true, nil
 	}
 	obj, err := openBeneath(r.objects, name, readFile)
 	if err != nil {
@@ -80,26 +77,25 @@ func (r *run) trust(fd int, c *content, name string) (bool, error) {
 	defer unix.Close(obj)
 	same, err := equalFiles(fd, obj)
 	if err != nil {
-		return false, fmt.Errorf("compare object %s: %w", name, err)
+		return false, fmt.Errorf("compare with object %s: %w", name, err)
 	}
 	if same {
-		r.index.add(&c.obj, c.digest)
+		r.index.add(&c.obj, c)
 	}
 	return same, nil
 }
 
-func equalFiles(a, b int) (bool, error) {
+// equalFiles compares contents. An object that can't be read, such as a sealed one that is damaged on the disk, is like
+// no file; the error is about reading the file.
+func equalFiles(file, object int) (bool, error) {
 	x, y := make([]byte, blockSize), make([]byte, blockSize)
 	for at := int64(0); ; {
-		n, err := preadFull(a, x, at)
+		n, err := preadFull(file, x, at)
 		if err != nil {
 			return false, err
 		}
-		m, err := preadFull(b, y, at)
-		if err != nil {
-			return false, err
-		}
-		if !bytes.Equal(x[:n], y[:m]) {
+		m, err := preadFull(object, y, at)
+		if err != nil || !bytes.Equal(x[:n], y[:m]) {
 			return false, nil
 		}
 		if n < len(x) {

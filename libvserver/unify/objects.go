@@ -1,6 +1,7 @@
 package unify
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 
@@ -141,7 +142,7 @@ func (j *job) contents(files []*file) ([]*content, error) {
 		}
 	}
 	j.progress.begin("reading", uint64(len(wanted)), bytes)
-	c := &comparer{index: j.index, progress: j.progress, single: true, found: j.enter}
+	c := &comparer{index: j.index, objects: j.objects, progress: j.progress, single: true, found: j.enter}
 	if j.o.DryRun {
 		c.found = j.look
 	}
@@ -154,7 +155,16 @@ func (j *job) contents(files []*file) ([]*content, error) {
 		}
 		return 0
 	}
-	return c.run(groups(wanted, bySize, nil))
+	healed := j.healed.Load()
+	list := groups(wanted, bySize, nil)
+	contents, err := c.run(list)
+	if err != nil || j.healed.Load() == healed || c.known.Load() == 0 {
+		return contents, err
+	}
+	// An object was not what the index says. A file that was found to be equal to it would become what it is now.
+	again := &comparer{progress: j.progress, single: true, found: c.found}
+	j.progress.begin("reading", uint64(len(wanted)), bytes)
+	return again.run(list)
 }
 
 // look is enter in a dry run.
@@ -332,8 +342,12 @@ func (j *job) confirm(contents []*content) error {
 // settled says which of the swapped trees had been changed before they were out of reach.
 func (j *job) settled(todo []*target, images []*image, done []int) map[int]error {
 	changed := map[int]error{}
+	found, err := writers(j.Path + "/" + tempDir + "/" + j.name)
 	for _, i := range done {
-		if err := j.unchanged(images[i], numbered("s", i)); err != nil {
+		name := numbered("s", i)
+		if err := cmp.Or(err, found[name]); err != nil {
+			changed[i] = err
+		} else if err := j.unchanged(images[i], name); err != nil {
 			changed[i] = err
 		}
 	}
@@ -354,7 +368,7 @@ func (j *job) remember(contents []*content) error {
 		c := contents[i]
 		var st stat
 		if err := statAt(j.objects, c.digest.name(), &st); err == nil && st.size == c.size {
-			j.index.add(&st, c.digest)
+			j.index.add(&st, c)
 		}
 		return nil
 	})

@@ -117,7 +117,7 @@ func (j *job) sealTrees(todo []*target, done []int, metas map[*image]*meta, imag
 		}
 		var st stat
 		if err := statAt(j.objects, name, &st); err == nil {
-			j.index.add(&st, c.digest)
+			j.index.add(&st, c)
 		}
 		sealed.Add(1)
 		return nil

@@ -112,9 +112,6 @@ func (r *run) swapBack(t *target, name string) error {
 
 // unchanged checks, after the swap, that the old tree is still what was read. Nobody finds it any more by its path.
 func (r *run) unchanged(im *image, name string) error {
-	if err := writers(r.Path + "/" + tempDir + "/" + r.name + "/" + name); err != nil {
-		return err
-	}
 	top, err := openBeneath(r.fd, name, readDir)
 	if err != nil {
 		return err

@@ -48,6 +48,9 @@ type stat struct {
 
 func (s *stat) kind() uint32 { return s.mode & unix.S_IFMT }
 
+// sparse says whether there may be holes in a file.
+func (s *stat) sparse() bool { return s.blocks*512 < s.size }
+
 // same says whether the inode was left alone between two looks at it.
 func (s *stat) same(o *stat) bool {
 	return s.ino == o.ino && s.dev == o.dev && s.size == o.size && s.mtime == o.mtime && s.ctime == o.ctime

@@ -1,0 +1,155 @@
+package unify
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
+)
+
+// compare finds the contents of a tree as unify does. known is how many were found by comparing with an object.
+func compare(t *testing.T, s *Store, root string) (contents []*content, known int64) {
+	t.Helper()
+	r, _, err := s.begin(nil)
+	must(t, err)
+	defer func() { must(t, r.finish()) }()
+	target, err := openTarget(root)
+	must(t, err)
+	defer target.close()
+	im, err := scan(root, target.fd, nil)
+	must(t, err)
+	c := &comparer{index: r.index, objects: s.objects, single: true, found: (&job{run: r}).look}
+	contents, err = c.run(groups(inodes([]*image{im}, nil, 1), func(a, b *file) int { return int(int64(a.st.size) - int64(b.st.size)) }, nil))
+	must(t, err)
+	return contents, c.known.Load()
+}
+
+// Every content of a copy of a known tree is found by comparing it with its object, whatever has become of names, owners,
+// modes and times; what is new is not; and what is only alike neither.
+func TestKnown(t *testing.T) {
+	dir := needPlace(t)
+	a, b, store := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "store")
+	plainTree(t, a)
+	o := &Options{Trees: []string{a}, Store: store, Layout: tree.LayoutObjects, Least: 1, Seal: SealNone}
+	// Three that are alike: of one size, with equal beginnings, middles and ends.
+	big := make([]byte, 200_000)
+	for i, at := range []int{-1, 50_000, 150_000} {
+		c := bytes.Clone(big)
+		if at >= 0 {
+			c[at] = 1
+		}
+		must(t, os.WriteFile(filepath.Join(a, "alike"+string(rune('0'+i))), c, 0o644))
+	}
+	_, err := Unify(o)
+	must(t, err)
+	s, err := OpenStore(store, false)
+	must(t, err)
+	defer s.Close()
+
+	must(t, os.Mkdir(b, 0o755))
+	sample(t, b, 0)
+	must(t, os.Rename(b+"/usr/share", b+"/usr/elsewhere"))
+	must(t, os.Chmod(b+"/usr/lib/f12", 0o600))
+	for i, at := range []int{-1, 50_000, 150_000, 190_000} {
+		c := bytes.Clone(big)
+		if at >= 0 {
+			c[at] = 1
+		}
+		must(t, os.WriteFile(filepath.Join(b, "alike"+string(rune('0'+i))), c, 0o644))
+	}
+	must(t, os.WriteFile(b+"/usr/lib/f3", []byte("something else"), 0o644))
+	was := manifest(t, b)
+	contents, known := compare(t, s, b)
+	fresh := 0
+	for _, c := range contents {
+		if c.isNew {
+			fresh++
+		}
+	}
+	if fresh != 2 || known != int64(len(contents)-fresh) {
+		t.Errorf("of %d contents, %d are new and %d were compared with an object, want 2 and the others", len(contents), fresh, known)
+	}
+	o.Trees = []string{b}
+	res, err := Unify(o)
+	must(t, err)
+	if res.New != 2 {
+		t.Errorf("%d new contents, want 2", res.New)
+	}
+	_, err = Ununify(&UnunifyOptions{Trees: []string{a, b}})
+	must(t, err)
+	same(t, b, was)
+}
+
+// An object that was changed without anybody's noticing is equal to one file, and called what another one is: both survive.
+func TestKnownDamaged(t *testing.T) {
+	dir := needPlace(t)
+	a, b, store := filepath.Join(dir, "a"), filepath.Join(dir, "b"), filepath.Join(dir, "store")
+	right, wrong := make([]byte, 300_000), make([]byte, 300_000)
+	wrong[100_000] = 1
+	small := []byte("small")
+	for _, root := range []string{a, b} {
+		must(t, os.MkdirAll(root, 0o755))
+		must(t, os.WriteFile(root+"/right", right, 0o644))
+		must(t, os.WriteFile(root+"/small", small, 0o644))
+	}
+	must(t, os.WriteFile(b+"/wrong", wrong, 0o644))
+	was := manifest(t, b)
+	o := &Options{Trees: []string{a}, Store: store, Layout: tree.LayoutObjects, Least: 1, Seal: SealNone}
+	_, err := Unify(o)
+	must(t, err)
+
+	s, err := OpenStore(store, false)
+	must(t, err)
+	defer s.Close()
+	x := s.loadIndex()
+	for is, other := range map[string]string{string(right): string(wrong), string(small): "SMALL"} {
+		d := sum([]byte(is))
+		name := filepath.Join(store, tree.Objects, d.name())
+		must(t, os.WriteFile(name, []byte(other), 0o600))
+		var st stat
+		must(t, statAt(s.objects, d.name(), &st))
+		x.add(&st, &content{digest: d, print: x.recs[st.ino].print})
+	}
+	must(t, s.save(x))
+
+	o.Trees = []string{b}
+	res, err := Unify(o)
+	must(t, err)
+	if res.Healed != 2 {
+		t.Errorf("%d objects were replaced, want 2", res.Healed)
+	}
+	v, err := s.Verify(nil)
+	must(t, err)
+	if len(v.Damaged)+len(v.Missing) > 0 {
+		t.Errorf("%+v", v)
+	}
+	_, err = Ununify(&UnunifyOptions{Trees: []string{b}})
+	must(t, err)
+	same(t, b, was)
+	if got, err := os.ReadFile(b + "/wrong"); err != nil || !bytes.Equal(got, wrong) {
+		t.Error("the file that was equal to the damaged object has changed: ", err)
+	}
+}
+
+// An index of another version, or of garbage, is as none.
+func TestIndexGarbage(t *testing.T) {
+	dir := needPlace(t)
+	s, err := OpenStore(filepath.Join(dir, "store"), true)
+	must(t, err)
+	defer s.Close()
+	must(t, os.WriteFile(filepath.Join(s.Path, indexName), bytes.Repeat([]byte("garbage"), 1000), 0o600))
+	x := s.loadIndex()
+	if len(x.recs) != 0 {
+		t.Errorf("%d records of garbage", len(x.recs))
+	}
+	x.add(&stat{ino: 7, size: 8, mtime: unix.Timespec{Sec: 9}}, &content{digest: digest{1}, print: 2})
+	must(t, s.save(x))
+	x = s.loadIndex()
+	if list := x.alike(likeness{8, 2}); len(x.recs) != 1 || len(list) != 1 || list[0].digest != (digest{1}) || list[0].ino != 7 {
+		t.Errorf("%+v", x)
+	}
+}
