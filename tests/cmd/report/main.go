@@ -208,6 +208,13 @@ func (r *report) count(pkg string) (passed, failed, skipped int) {
 
 // close prints the skips and the summary, and reports whether anything failed.
 func (r *report) close(took time.Duration, goErr error) bool {
+	// test2json tells only of the innermost test when one is cut off by a time-out, and nothing of the package.
+	for _, t := range slices.Clone(r.order) {
+		if p := r.get(t.pkg, ""); p.action == "" && p.pkg != "" {
+			p.action = "fail"
+			r.pkgDone(p, event{})
+		}
+	}
 	var skips []string
 	for _, t := range r.order {
 		if t.test != "" && !t.parent && t.action == "skip" {

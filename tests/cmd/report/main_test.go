@@ -70,3 +70,22 @@ func TestModules(t *testing.T) {
 		t.Errorf("%q, %q", dirs, args)
 	}
 }
+
+// A test that is cut off by a time-out, whose subtests had passed: test2json ends with the innermost test that ran.
+func TestReportCutOff(t *testing.T) {
+	var out strings.Builder
+	r := &report{out: &out, results: map[string]*result{}, builds: map[string]*strings.Builder{}}
+	const events = `{"Action":"run","Package":"m/vsrun/a","Test":"TestX"}
+{"Action":"run","Package":"m/vsrun/a","Test":"TestX/one"}
+{"Action":"run","Package":"m/vsrun/a","Test":"TestX/one/first"}
+{"Action":"pass","Package":"m/vsrun/a","Test":"TestX/one/first"}
+{"Action":"output","Package":"m/vsrun/a","Test":"TestX/one","Output":"panic: test timed out after 1s\n"}
+{"Action":"fail","Package":"m/vsrun/a","Test":"TestX/one","Elapsed":1}
+`
+	if err := r.read(strings.NewReader(events)); err != nil {
+		t.Fatal(err)
+	}
+	if !r.close(0, nil) || !strings.HasSuffix(out.String(), "1 passed, 1 failed, 0 skipped\n") || !strings.Contains(out.String(), "timed out") {
+		t.Errorf("%s", &out)
+	}
+}
