@@ -225,7 +225,7 @@ func (e *execution) launch() error {
 	if err := e.noteTracer(e.bundle.Spec.Process); err != nil {
 		return err
 	}
-	e.traced = e.mayBeTraced()
+	e.traced = e.r.mayBeTraced(e.rec.ID, &e.l, e.tracer)
 	o := &launch.Options{Console: -1, Share: e.mayShare(), Close: [2]int{guard.Mount(), -1}}
 	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged(), Traced: e.traced}
 	if t.Namespaces&unix.CLONE_NEWNS == 0 {
@@ -373,11 +373,6 @@ func (e *execution) mayShare() bool {
 		return false
 	}
 	return e.l.PIDNS && !e.traced
-}
-
-// mayBeTraced tells if processes that the new one meets may trace it while it is on its way.
-func (e *execution) mayBeTraced() bool {
-	return e.l.NS&unix.CLONE_NEWUSER == 0 && (e.tracer || !e.l.PIDNS || e.l.Restored || e.r.Store.Traced(e.rec.ID))
 }
 
 // windowSize is that of the caller's terminal, nil if it has none.

@@ -21,17 +21,18 @@ func hookState(rec *state.Record, status specs.ContainerState, pid int) []byte {
 	return state.AppendSpecState(nil, &st)
 }
 
-// runHooksIn runs hooks in a container's namespaces ns.
-func runHooksIn(rec *state.Record, kind string, list []specs.Hook, status specs.ContainerState, pidfd int, ns uintptr) error {
+// runHooksIn runs hooks in a container's namespaces.
+func (r *Runtime) runHooksIn(rec *state.Record, l *launched, s *specs.Spec, kind string, list []specs.Hook, pidfd int) error {
 	if len(list) == 0 {
 		return nil
 	}
-	pid := rec.InitPid
+	pid, ns := rec.InitPid, uintptr(l.NS)
 	if ns&unix.CLONE_NEWPID != 0 {
 		pid = host.PIDInside(rec.InitPid)
 	}
-	return hooks.Run(kind, list, hookState(rec, status, pid), func(path string, args, env []string, in, out int) (int, error) {
-		return launch.RunIn(pidfd, ns, path, args, env, in, out)
+	apart := r.mayBeTraced(rec.ID, l, mayTrace(s.Process))
+	return hooks.Run(kind, list, hookState(rec, specs.StateCreated, pid), func(path string, args, env []string, in, out int) (int, error) {
+		return launch.RunIn(pidfd, ns, apart, path, args, env, in, out)
 	})
 }
 

@@ -130,7 +130,7 @@ func (c *container) release(l *launched, s *specs.Spec) error {
 		}
 		switch e.Stage {
 		case plan.StageStart:
-			err = runHooksIn(c.rec, "startContainer", s.Hooks.StartContainer, specs.StateCreated, pidfd, uintptr(l.NS))
+			err = c.r.runHooksIn(c.rec, l, s, "startContainer", s.Hooks.StartContainer, pidfd)
 		case plan.StageListener:
 			err = sendListener(c.rec, s, pidfd, e.Value)
 		}

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A process with CAP_SYS_PTRACE can look behind all that it sees, also behind one that is about to join its container. An exec
-// therefore has to know if there may be such a one: the container's own process (its configuration tells), one that an
+// A process with CAP_SYS_PTRACE can look behind all that it sees, also behind one that is about to join its container: that of an
+// exec, or a hook. Who starts these has to know if there may be such a one: the container's own process (its configuration tells), one that an
 // earlier exec has brought, or one of another container that shares the pid namespace. Of the last two a note is left in the
 // state of the container that the namespace belongs to, before they run. What joins a pid namespace need not be told.
 
@@ -23,6 +23,12 @@ func mayTrace(p *specs.Process) bool {
 	c := p.Capabilities
 	return slices.Contains(c.Bounding, name) || slices.Contains(c.Effective, name) || slices.Contains(c.Permitted, name) ||
 		slices.Contains(c.Inheritable, name) || slices.Contains(c.Ambient, name)
+}
+
+// mayBeTraced tells if what joins a container may be traced on its way by processes that it meets there. tracer tells if the
+// container's own process may trace others.
+func (r *Runtime) mayBeTraced(id string, l *launched, tracer bool) bool {
+	return l.NS&unix.CLONE_NEWUSER == 0 && (tracer || !l.PIDNS || l.Restored || r.Store.Traced(id))
 }
 
 // noteTracer leaves the note if the process that is about to join may trace others.

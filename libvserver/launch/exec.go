@@ -158,6 +158,11 @@ func (p *Process) forked(pid int) error {
 	if err != nil {
 		return os.NewSyscallError("pidfd_open", err)
 	}
+	// A child that is traced says what its tracer wants: no process but one of this one's children is taken for it.
+	if err := unix.Waitid(unix.P_PIDFD, fd, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil {
+		unix.Close(fd)
+		return fmt.Errorf("process %d, in which the child says to have gone on: %w", pid, os.NewSyscallError("waitid", err))
+	}
 	_, err = unix.Wait4(p.PID, nil, 0, nil)
 	unix.Close(p.PIDFD)
 	p.PID, p.PIDFD = pid, fd

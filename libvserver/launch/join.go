@@ -16,9 +16,9 @@ import (
 
 // RunIn starts a program in the namespaces of another process (setns(2) with a pidfd, Linux 5.8): hooks that run in the
 // container. ns are the CLONE_NEW* flags of the namespaces to enter. The program's standard input is in, both its outputs
-// are out; it inherits nothing else. The error of a failed execve(2) is returned.
-func RunIn(pidfd int, ns uintptr, path string, args, env []string, in, out int) (pid int, err error) {
-	pid, err = runIn(pidfd, ns, false, path, args, env, in, out)
+// are out; it inherits nothing else. apart is Target.Traced. The error of a failed execve(2) is returned.
+func RunIn(pidfd int, ns uintptr, apart bool, path string, args, env []string, in, out int) (pid int, err error) {
+	pid, err = runIn(pidfd, ns, apart, path, args, env, in, out)
 	if err == errPrivileges && ns&unix.CLONE_NEWUSER != 0 {
 		pid, err = runIn(pidfd, ns, true, path, args, env, in, out)
 	}

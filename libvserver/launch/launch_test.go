@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -376,4 +377,25 @@ func TestStart(t *testing.T) {
 		_, _ = unix.Wait4(p.PID, &st, 0, nil)
 		unix.Close(p.PIDFD)
 	})
+}
+
+// Whoever speaks for the child can't give another process out for it.
+func TestForkedIsAChild(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	p := &Process{PIDFD: -1, reports: pair[1]}
+	defer p.Close()
+	m := message{Kind: kindForked, Value: uint32(os.Getppid())}
+	if err := write(pair[0], unsafe.Slice((*byte)(unsafe.Pointer(&m)), messageSize)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Next(); !errors.Is(err, unix.ECHILD) {
+		t.Errorf("got %v, want ECHILD", err)
+	}
+	if p.PID != 0 || p.PIDFD != -1 {
+		t.Errorf("taken for the child: %d", p.PID)
+	}
 }

@@ -81,8 +81,8 @@ var weak = []mutation{
 		{dirLaunch + "exec.go", "func (t *Target) inside() bool { return t.Unprivileged || t.Traced }", "func (t *Target) inside() bool { return t.Unprivileged }"},
 		{dirLaunch + "exec.go", "_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)", ""},
 	}},
-	{name: "an exec does not ask who came later", tests: "TestJoinTracedByOther/exec---cap TestJoinTracedByOther/another-container", edits: []edit{
-		{"libvserver/exec.go", " || e.r.Store.Traced(e.rec.ID))", ")"},
+	{name: "an exec does not ask who came later", tests: "TestJoinTracedByOther/exec---cap TestJoinTracedByOther/another-container TestHookTracedByOther", edits: []edit{
+		{"libvserver/tracers.go", " || r.Store.Traced(id))", ")"},
 	}},
 	{name: "who joins is seen with the mounts of the host", tests: "TestJoinPeeked/exec", edits: []edit{
 		{dirLaunch + "exec.go", "return t.Namespaces & (unix.CLONE_NEWPID | unix.CLONE_NEWNS)", "return t.Namespaces & unix.CLONE_NEWPID"},

@@ -283,3 +283,36 @@ func TestJoinTracedByOther(t *testing.T) {
 		})
 	}
 }
+
+// The same behind a hook: what an exec has brought into a container that is only created is there when start runs hooks in it.
+func TestHookTracedByOther(t *testing.T) {
+	p := attack(t, "2016-9962", "who came later looks behind startContainer", "vsrun before its fix", "root.readonly=false", "args:/bin/sleep 1000",
+		"-mounts[destination=/sys/fs/cgroup]", `hooks={"startContainer":[{"path":"/bin/true"},{"path":"/bin/true"},{"path":"/bin/true"},{"path":"/bin/true"}]}`)
+	for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = d[:strings.LastIndex(d, "/")] {
+		p.check(os.Chmod(d, 0o755))
+	}
+	id := p.tag + "-b"
+	n := rounds(20, func(i int) bool {
+		p.must("create", "-b", p.path("b"), id)
+		out := p.path("tracer." + strconv.Itoa(i))
+		c := p.call("exec", "-d", "--cap", "CAP_SYS_PTRACE", id, "/bin/probe", "look", p.victim+"/marker")
+		c.Stdout = out
+		if res := p.do(c); res.Code != 0 {
+			t.Fatalf("exec: %s", res.Stderr)
+		}
+		if !p.waitOutput(out, "ready") {
+			t.Fatal("the attacker does not run")
+		}
+		p.must("start", id)
+		p.remove(id)
+		text, _ := os.ReadFile(out)
+		for line := range strings.Lines(string(text)) {
+			if by, ok := strings.CutPrefix(strings.TrimSpace(line), "REACHED by "); ok {
+				p.falls("the host was reached by %s", by)
+				return false
+			}
+		}
+		return true
+	})
+	p.note("%d rounds", n)
+}
