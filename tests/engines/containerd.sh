@@ -126,6 +126,9 @@ check 'kill of a dead one' 1 'already finished|not found' c task kill -s TERM l
 check 'rm' 0 'exit code 9' c task rm l
 check 'container rm' 0 '' c container rm l
 check 'rm -f' 0 '' sh -c "run -d $i f sleep 1000 && c task rm -f f 2>/dev/null; c container rm f"
+# The shim is killed: containerd has another one delete the container by force, whose process goes with it.
+check 'the shim is killed' 0 '^gone$' sh -c "run -d --pid-file '$dir/killed.pid' $i s sleep 100000; p=\$(cat '$dir/killed.pid'); kill -KILL \$(ps -o ppid= -p \$p)
+	for n in \$(seq 100); do kill -0 \$p 2>/dev/null || c task ls -q | grep -qx s || { echo gone; break; }; sleep 0.2; done; c container rm s"
 # The long run has checkpoints, too.
 if [ "${CGROUPS:-}" != systemd ]; then
 	:

@@ -117,6 +117,8 @@ else
 fi
 check 'kill' 0 'c1' podman kill -s HUP c1
 check 'attach' 0 '^typed$' sh -c "podman run -d -i --name c5 --network none --cgroup-parent /$cgroup $i cat >/dev/null; echo typed | podman attach c5; podman rm -ft 0 c5 >/dev/null"
+# Without conmon nobody hears of the container's end, but it can be removed, and is gone then.
+check 'conmon is killed' 0 '^gone$' sh -c "podman run -d --name c6 --network none --cgroup-parent /$cgroup $i sleep 100000 >/dev/null; p=\$(podman inspect c6 -f '{{.State.Pid}}'); kill -KILL \$(podman inspect c6 -f '{{.State.ConmonPid}}'); podman rm -ft 0 c6 >/dev/null 2>&1; for n in \$(seq 50); do kill -0 \$p 2>/dev/null || { echo gone; break; }; sleep 0.2; done"
 d --name peer --hostname guest --ipc shareable $i sleep 1000
 check 'pid=container' 0 'sleep 1000' run --pid=container:peer $i ps
 check 'ipc=container' 0 '^shared$' sh -c "podman exec peer sh -c 'echo shared >/dev/shm/f'; run --ipc=container:peer $i cat /dev/shm/f"

@@ -81,7 +81,7 @@ func (c *client) streams(name, pod string, config *cri.PodSandboxConfig, ns *cri
 	}{
 		{"exec with standard input", "read -r l; echo got $l; echo bad >&2; exit 6", false, []string{"\x00line\n"},
 			[5]string{streamStdout: "got line\n", streamStderr: "bad\n", streamEnd: `"message":"6"`}},
-		{"exec on a terminal", "read -r l; stty size; tty; exit 7", true, []string{"\x04{\"Width\":91,\"Height\":31}", "\x00line\n"},
+		{"exec on a terminal", "read -r l; until stty size 2>/dev/null | grep '31 91'; do sleep 0.1; done; tty; exit 7", true, []string{"\x04{\"Width\":91,\"Height\":31}", "\x00line\n"},
 			[5]string{streamStdout: "31 91\r\n/dev/pts/", streamEnd: `"message":"7"`}},
 	}
 	for _, e := range execs {
