@@ -165,7 +165,7 @@ else
 	ctr -a "$dir/sock" -n k8s.io image import "$dir/image.tar" >/dev/null
 	limit=$((240 * PATIENCE + 10 * n * PATIENCE))
 	at "$limit" cri
-	timeout "$limit" "$dir/cri" -volume "$dir/vol" -seccomp "$dir/seccomp.json" -at-once "$n" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "$parent" 2>&1 |
+	timeout "$limit" "$dir/cri" -volume "$dir/vol" -seccomp "$dir/seccomp.json" -at-once "$n" -patience "$PATIENCE" -address "$dir/sock" -handler under-test -image "$image" -logs "$dir/logs" -cgroup-parent "/${parent#/}" 2>&1 |
 		tee "$dir/cri.out" | sed -u "s,^\(ok\|FAIL\|skip\) ,\1 $engine/cri/,"
 	grep -q '^ok the end' "$dir/cri.out" || bad cri "$(tail -1 "$dir/cri.out") $(cat "$dir/stuck" 2>/dev/null)"
 	skipped=$((skipped + $(grep -c '^skip' "$dir/cri.out")))
