@@ -108,12 +108,14 @@ func (s *Store) setup(create bool) error {
 		if err != nil {
 			return fmt.Errorf("read %s: %w", s.Path, err)
 		}
-		// A run that was killed while it made the store leaves some of these.
+		// A run that was killed while it made the store leaves some of these, and another one may be making it now.
 		for _, e := range list {
 			switch e.name {
-			case tree.Objects, tree.Trees, tree.Links, tempDir, "lost+found":
+			case tree.Objects, tree.Trees, tree.Links, tempDir, tree.Marker, "lost+found":
 			default:
-				return fmt.Errorf("%s is neither empty nor an object store", s.Path)
+				if !strings.HasPrefix(e.name, tree.Marker+".") {
+					return fmt.Errorf("%s is neither empty nor an object store", s.Path)
+				}
 			}
 		}
 		if err := unix.Fchmod(s.fd, 0o700); err != nil {

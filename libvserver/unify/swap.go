@@ -50,6 +50,14 @@ func openTarget(path string) (t *target, err error) {
 	return t, nil
 }
 
+// lock keeps others from the tree until it is closed: two that exchange one tree would each find the other in it.
+func (t *target) lock() error {
+	if err := flock(t.fd); err == unix.EWOULDBLOCK {
+		return fmt.Errorf("%s: another vsrun is at work on it", t.path)
+	}
+	return nil
+}
+
 func (t *target) close() {
 	for _, fd := range []int{t.parent, t.fd} {
 		if fd >= 0 {

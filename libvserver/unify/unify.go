@@ -97,6 +97,9 @@ func Unify(o *Options) (*Result, error) {
 				return nil, fmt.Errorf("%s and %s are not two separate trees", other.path, t.path)
 			}
 		}
+		if err := t.lock(); err != nil {
+			return nil, err
+		}
 	}
 	s, made, err := o.openStore(targets)
 	if err != nil {

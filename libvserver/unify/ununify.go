@@ -45,6 +45,9 @@ func ununify(path string, o *UnunifyOptions, res *Result) (tr *TreeResult, err e
 		return nil, err
 	}
 	defer t.close()
+	if err := t.lock(); err != nil {
+		return nil, err
+	}
 	tr = &TreeResult{Path: t.path, Status: "plain already"}
 	if t.was == nil {
 		return tr, nil
