@@ -40,6 +40,9 @@ func runIn(pidfd int, ns uintptr, pidInside bool, path string, args, env []strin
 	// Others in the container shall find nothing of the host's in this process while it joins: neither in its memory nor, as
 	// far as they may trace it, in its descriptors (CVE-2016-9962). It is born so, if it can be; see below.
 	c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 0)
+	if pidInside {
+		c.forget()
+	}
 	for i, fd := range [...]int{in, out, out} {
 		c.call(unix.SYS_DUP3, "dup", val(fd), val(i), val(0))
 	}

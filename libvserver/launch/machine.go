@@ -23,6 +23,7 @@ const (
 	opAwait        // send message kind arg[0] (0: none) with value arg[1], then read the answer into arg[2] (arg[3] bytes)
 	opGate         // wait until gate arg[0] is open, looking arg[1] times before sleeping
 	opAlive        // end here if the parent is gone
+	opWipe         // zero the bytes from address arg[0] to arg[1]
 	opItoa         // write slot arg[1] as a decimal number with a NUL at address arg[0]
 	opBound        // drop the capabilities of the mask arg[0] from the bounding set, as far as the kernel knows them
 	opReady        // wait for start's connection on listener arg[0]; from here on it is told of failures
@@ -147,6 +148,10 @@ func execute(m *machine) {
 			errno = pass(m, &m.gate[in.arg[0]&3], in.arg[1])
 		case opAlive:
 			alone(m)
+		case opWipe:
+			for at := in.arg[0]; at < in.arg[1]; at++ {
+				*(*byte)(pointer(at)) = 0
+			}
 		case opItoa:
 			decimal(in.arg[0], value(m, in, 1))
 		case opTell:

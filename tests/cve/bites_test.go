@@ -84,6 +84,9 @@ var weak = []mutation{
 	{name: "an exec does not ask who came later", tests: "TestJoinTracedByOther/exec---cap TestJoinTracedByOther/another-container TestHookTracedByOther", edits: []edit{
 		{"libvserver/tracers.go", " || r.Store.Traced(id))", ")"},
 	}},
+	{name: "who joins keeps the environment of the caller", tests: "TestJoinPeeked/exec,withCAP_SYS_PTRACE", edits: []edit{
+		{dirLaunch + "compile_exec.go", "		c.emit(opWipe, \"\", val(from), val(to))\n", ""},
+	}},
 	{name: "who joins is seen with the mounts of the host", tests: "TestJoinPeeked/exec", edits: []edit{
 		{dirLaunch + "exec.go", "return t.Namespaces & (unix.CLONE_NEWPID | unix.CLONE_NEWNS)", "return t.Namespaces & unix.CLONE_NEWPID"},
 	}},
