@@ -1,6 +1,7 @@
 package unify
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
@@ -107,14 +108,32 @@ func (d *digest) name() string {
 
 func (d *digest) String() string { return hex.EncodeToString(d[:]) }
 
-// zeroSum is the hash of a block of zeros.
-var zeroSum = sync.OnceValue(func() [sha256.Size]byte { return sha256.Sum256(zeroBlock[:]) })
+// zeroSums are the hash of a block of zeros, of a block of such hashes, and so on.
+var zeroSums = sync.OnceValue(func() (sums [8][sha256.Size]byte) {
+	sums[0] = sha256.Sum256(zeroBlock[:])
+	for i := 1; i < len(sums); i++ {
+		sums[i] = sha256.Sum256(bytes.Repeat(sums[i-1][:], verityBlock/sha256.Size))
+	}
+	return sums
+})
 
-// writeZeros is write of n zero bytes.
+// writeZeros is write of n zero bytes. What fills whole blocks of hashes is not hashed one by one: a hole may be of terabytes.
 func (h *hasher) writeZeros(n uint64) {
 	h.size += n
-	zero := zeroSum()
-	for ; n > 0; n -= min(n, verityBlock) {
-		h.add(0, zero)
+	sums := zeroSums()
+	for blocks := (n + verityBlock - 1) / verityBlock; blocks > 0; {
+		for i, l := range h.levels {
+			if len(l) == verityBlock {
+				h.levels[i] = l[:0]
+				h.add(i+1, sha256.Sum256(l))
+			}
+		}
+		level, span := 0, uint64(1)
+		for len(h.levels[level]) == 0 && level+1 < len(h.levels) && blocks >= span*(verityBlock/sha256.Size) {
+			level++
+			span *= verityBlock / sha256.Size
+		}
+		h.add(level, sums[level])
+		blocks -= span
 	}
 }

@@ -89,7 +89,15 @@ func (r *run) trust(fd int, c *content, name string) (bool, error) {
 // no file; the error is about reading the file.
 func equalFiles(file, object int) (bool, error) {
 	x, y := make([]byte, blockSize), make([]byte, blockSize)
+	var a, b stat
+	sparse := statAt(file, "", &a) == nil && statAt(object, "", &b) == nil && a.size == b.size && a.sparse() && b.sparse()
 	for at := int64(0); ; {
+		if sparse {
+			n := min(zerosAt(file, at, int64(a.size)), zerosAt(object, at, int64(b.size)))
+			if at += n - n%blockSize; at+n%blockSize >= int64(a.size) {
+				return true, nil
+			}
+		}
 		n, err := preadFull(file, x, at)
 		if err != nil {
 			return false, err

@@ -1,6 +1,7 @@
 package unify
 
 import (
+	"bytes"
 	"errors"
 	"os"
 	"os/exec"
@@ -49,14 +50,89 @@ func TestDigest(t *testing.T) {
 	}
 }
 
-// What zeros are, however they come.
+// What zeros are, however they come, and wherever.
 func TestDigestOfHoles(t *testing.T) {
-	for _, size := range []int{4096, 5000, 1 << 20, 128*128*4096 + 100} {
-		var h hasher
-		h.writeZeros(uint64(size))
-		if want := sum(make([]byte, size)); h.sum() != want {
-			t.Errorf("%d zeros have another digest as a hole", size)
+	block := bytes.Repeat([]byte{7}, verityBlock)
+	for _, before := range []int{0, 1, 2, 127, 128, 129, 255, 256} {
+		for _, zeros := range []int{4096, 5000, 1 << 20, 127 * 4096, 128 * 4096, 129 * 4096, 300 * 4096, 128*128*4096 + 100} {
+			for _, after := range []int{0, 1, 130} {
+				if zeros%verityBlock != 0 && after > 0 || zeros > 2<<20 && before > 1 {
+					continue
+				}
+				data, end := bytes.Repeat(block, before), bytes.Repeat(block, after)
+				var h hasher
+				h.write(data)
+				h.writeZeros(uint64(zeros))
+				h.write(end)
+				if want := sum(data, make([]byte, zeros), end); h.sum() != want {
+					t.Errorf("%d blocks, %d zeros, %d blocks have another digest as a hole", before, zeros, after)
+				}
+			}
 		}
+	}
+}
+
+// Files of terabytes that are mostly holes take no time.
+func TestHuge(t *testing.T) {
+	dir := needPlace(t)
+	store := filepath.Join(dir, "store")
+	var trees []string
+	var was []unix.Stat_t
+	for i := range 2 {
+		root := filepath.Join(dir, string(rune('a'+i)))
+		must(t, os.Mkdir(root, 0o755))
+		for name, at := range map[string]int64{"none": -1, "middle": 2 << 40, "odd": 3<<40 + 12345} {
+			f, err := os.Create(filepath.Join(root, name))
+			must(t, err)
+			must(t, f.Truncate(4<<40+7))
+			if at >= 0 {
+				_, err = f.WriteAt([]byte("data"), at)
+				must(t, err)
+			}
+			must(t, f.Close())
+			var st unix.Stat_t
+			must(t, unix.Stat(f.Name(), &st))
+			was = append(was, st)
+		}
+		trees = append(trees, root)
+		// The second is compared with objects.
+		res, err := Unify(&Options{Trees: trees[i:], Store: store, Layout: tree.LayoutObjects, Least: 1, Seal: SealNone})
+		must(t, err)
+		if want := 3 * (1 - i); res.New != want {
+			t.Errorf("%d new contents, want %d", res.New, want)
+		}
+	}
+	s, err := OpenStore(store, false)
+	must(t, err)
+	defer s.Close()
+	must(t, os.Remove(filepath.Join(store, indexName))) // the third one is compared with what has its name
+	third := filepath.Join(dir, "c")
+	must(t, os.Mkdir(third, 0o755))
+	f, err := os.Create(third + "/none")
+	must(t, err)
+	must(t, errors.Join(f.Truncate(4<<40+7), f.Close()))
+	res, err := Unify(&Options{Trees: []string{third}, Store: store, Layout: tree.LayoutObjects, Least: 1, Seal: SealNone})
+	must(t, err)
+	if res.New != 0 {
+		t.Errorf("%d new contents, want none", res.New)
+	}
+	v, err := s.Verify(nil)
+	must(t, err)
+	if v.Objects != 3 || len(v.Damaged)+len(v.Missing) > 0 {
+		t.Errorf("%+v", v)
+	}
+	_, err = Ununify(&UnunifyOptions{Trees: append(trees, third)})
+	must(t, err)
+	var st unix.Stat_t
+	must(t, unix.Stat(trees[1]+"/middle", &st))
+	b := make([]byte, 4)
+	f, err = os.Open(trees[1] + "/odd")
+	must(t, err)
+	defer f.Close()
+	_, err = f.ReadAt(b, 3<<40+12345)
+	must(t, err)
+	if st.Size != 4<<40+7 || st.Blocks > was[0].Blocks+16 && st.Blocks > 1<<10 || string(b) != "data" {
+		t.Errorf("after the way back: %d bytes, %d blocks, %q", st.Size, st.Blocks, b)
 	}
 }
 

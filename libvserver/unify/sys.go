@@ -230,6 +230,17 @@ func setTimes(fd int, name string, st *stat) error {
 	return timesAt(fd, name, &ts)
 }
 
+// zerosAt returns how many bytes from at on are a hole of the file, which has so many in all.
+func zerosAt(fd int, at, size int64) int64 {
+	next, err := unix.Seek(fd, at, unix.SEEK_DATA)
+	if err == unix.ENXIO {
+		next = size
+	} else if err != nil {
+		next = at
+	}
+	return max(next-at, 0)
+}
+
 // preadFull reads until buf is full or the file ends.
 func preadFull(fd int, buf []byte, at int64) (int, error) {
 	n := 0

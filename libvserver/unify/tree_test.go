@@ -98,6 +98,13 @@ func manifest(t testing.TB, root string) []string {
 			if err != nil {
 				return err
 			}
+			// An overlay tells the blocks of a file that was opened: before, it guesses.
+			if err := unix.Lstat(path, &st); err != nil {
+				return err
+			}
+			if st.Blocks*512 < st.Size/2 {
+				line += " sparse"
+			}
 			sum := sha256.Sum256(b)
 			line += " " + hex.EncodeToString(sum[:8])
 		}
@@ -195,9 +202,9 @@ func sample(t testing.TB, root string, variant int) {
 
 	f, err := os.Create(at("sparse"))
 	must(t, err)
-	_, err = f.WriteAt([]byte("in the middle"), 40<<20)
+	_, err = f.WriteAt([]byte("in the middle"), 3<<20)
 	must(t, err)
-	must(t, f.Truncate(100<<20))
+	must(t, f.Truncate(8<<20))
 	must(t, f.Close())
 
 	when := time.Date(2001, 2, 3, 4, 5, 6, 123456789, time.UTC)

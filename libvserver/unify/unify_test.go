@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -45,6 +46,9 @@ func TestRoundTrip(t *testing.T) {
 				sample(t, root, i/2) // two of each
 				trees = append(trees, root)
 				was = append(was, manifest(t, root))
+			}
+			if !strings.Contains(strings.Join(was[0], "\n"), " sparse ") {
+				t.Error("no sparse file, or a filesystem without holes")
 			}
 			res, err := Unify(&Options{Trees: trees, Store: store, Layout: layout, Least: 1, Seal: SealNone, NoDefault: true})
 			must(t, err)

@@ -121,7 +121,7 @@ func (s *Store) verifyObject(name string) (size uint64, sealed bool, err error) 
 	var d digest
 	if d, err = measure(fd); err == nil {
 		sealed = true
-	} else if d, err = digestOf(fd); err != nil {
+	} else if d, err = digestOf(fd, &st); err != nil {
 		return st.size, false, fmt.Errorf("read: %w", err)
 	}
 	if d.name() != name {
@@ -130,10 +130,21 @@ func (s *Store) verifyObject(name string) (size uint64, sealed bool, err error) 
 	return st.size, sealed, nil
 }
 
-func digestOf(fd int) (digest, error) {
+func digestOf(fd int, st *stat) (digest, error) {
 	var h hasher
 	buf := make([]byte, 256<<10)
 	for at := int64(0); ; {
+		if st.sparse() {
+			if n := zerosAt(fd, at, int64(st.size)); at+n >= int64(st.size) {
+				h.writeZeros(uint64(n))
+				return h.sum(), nil
+			} else if n >= int64(len(buf)) {
+				n -= n % int64(len(buf))
+				h.writeZeros(uint64(n))
+				at += n
+				continue
+			}
+		}
 		n, err := preadFull(fd, buf, at)
 		if err != nil {
 			return digest{}, err
