@@ -188,7 +188,9 @@ func (s *scene) clear(diff []string) {
 					_ = unix.Kill(pid, unix.SIGKILL)
 				}
 			case "mount:":
-				if len(f) > 6 {
+				// One that is only not what it was is somebody's.
+				changed := slices.ContainsFunc(diff, func(l string) bool { return len(f) > 2 && strings.HasPrefix(l, "gone: mount: "+f[2]+" ") })
+				if len(f) > 6 && !changed {
 					_ = unix.Unmount(f[6], unix.MNT_DETACH)
 				}
 			case "file:":

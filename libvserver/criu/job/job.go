@@ -15,11 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/criu/proto"
+	"github.com/vsrun/vsrun/libvserver/host"
 )
 
 // Serve answers the requests that come on the socket control until its end. criu is the other end of the socket that
 // CRIU's `swrk` was given. The error is about control; what goes wrong with CRIU is told as an event.
 func Serve(control, criu int) error {
+	giveBack := host.KeepCgroupFlags()
+	defer func() { _ = giveBack() }() // vsrun, if it is there, tries again and says what was wrong
 	s := &server{control: control, criu: criu, in: make([]byte, proto.MaxMessage), resp: make([]byte, maxResponse)}
 	for {
 		n, err := receive(control, s.in, nil)
