@@ -483,6 +483,7 @@ func TestCheckpointKilled(t *testing.T) {
 	c.run()
 	usual := c.must("checkpoint", "--image-path", filepath.Join(c.dir, "good"), c.tag).Duration
 	seen := map[string]int{}
+	options := cgroupOptions(t)
 	for round := range rounds {
 		c.images = filepath.Join(c.dir, "good")
 		restore := c.call("restore", "-d", "-b", c.bundle(), "--image-path", c.images, c.tag)
@@ -516,8 +517,27 @@ func TestCheckpointKilled(t *testing.T) {
 		if left := harness.Leaks(c.tag, c.dir, c.root); len(left) > 0 {
 			t.Fatalf("round %d: %s killed: left behind: %s", round, what, strings.Join(left, "; "))
 		}
+		// CRIU takes them from the host's.
+		if rt.Name == "vsrun" && !harness.Poll(patience, func() bool { return cgroupOptions(t) == options }) {
+			t.Fatalf("round %d: %s killed: cgroup2 has the options %s, and had %s", round, what, cgroupOptions(t), options)
+		}
 	}
 	fmt.Printf("note: checkpoints and restores killed: %v\n", seen)
+}
+
+// cgroupOptions are those of the cgroup2 filesystem at /sys/fs/cgroup, "" if there is none.
+func cgroupOptions(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/mounts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Fields(line); len(f) > 3 && f[1] == "/sys/fs/cgroup" && f[2] == "cgroup2" {
+			return f[3]
+		}
+	}
+	return ""
 }
 
 // swrk reports whether a CRIU runs that was started by a runtime under test.
