@@ -241,17 +241,16 @@ func TestJoinTracedByOther(t *testing.T) {
 			for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = d[:strings.LastIndex(d, "/")] {
 				p.check(os.Chmod(d, 0o755))
 			}
-			id, out := p.detached("b")
+			id, _ := p.detached("b")
+			out := p.path("tracer.out")
 			switch by {
 			case "exec --cap":
-				out = p.path("tracer.out")
 				c := p.call(append([]string{"exec", "-d", "--cap", "CAP_SYS_PTRACE", id}, strings.Fields(look)...)...)
 				c.Stdout = out
 				if res := p.do(c); res.Code != 0 {
 					t.Fatalf("exec: %s", res.Stderr)
 				}
 			case "exec --process":
-				out = p.path("tracer.out")
 				p.bundle("proc", "args:"+look, allCaps)
 				text, err := os.ReadFile(p.path("proc", "config.json"))
 				p.check(err)
