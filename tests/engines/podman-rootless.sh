@@ -81,7 +81,7 @@ check 'rm' 0 'c1' podman rm c1
 check 'pod' 0 '^ok$' sh -c "podman pod create --name p1 --infra=false >/dev/null; podman run --rm --network none --pod p1 $i echo ok; podman pod rm -f p1 >/dev/null"
 check 'pod with shared namespaces' 0 'sleep 999' sh -c "podman pod create --name p2 --infra-image $i --infra-command '/bin/sleep 1000' --share ipc,uts,pid --network none >/dev/null && podman run -d --pod p2 $i sleep 999 >/dev/null && podman run --rm --pod p2 $i ps; podman pod rm -ft 0 p2 >/dev/null"
 check 'killed' 0 '^137$' sh -c "podman run -d --name k --network none $i sleep 1000 >/dev/null; podman kill k >/dev/null; podman wait k; podman rm k >/dev/null"
-check 'healthy by a timer' 0 '^healthy$' sh -c "podman run -d --name h --network none --health-cmd 'test -e /etc/passwd' --health-interval 1s $i sleep 1000 >/dev/null; for n in \$(seq 40); do r=\$(podman inspect h -f '{{.State.Health.Status}}'); [ \"\$r\" = healthy ] && break; sleep 0.5; done; echo \$r; podman rm -ft 0 h >/dev/null"
+check 'healthy by a timer' 0 '^healthy$' sh -c "podman run -d --name h --network none --health-cmd 'test -e /etc/passwd' --health-interval 2s --health-timeout 200s $i sleep 1000 >/dev/null; for n in \$(seq 40); do r=\$(podman inspect h -f '{{.State.Health.Status}}'); [ \"\$r\" = healthy ] && break; sleep 0.5; done; echo \$r; [ \"\$r\" = healthy ] || podman inspect h -f '{{json .State.Health}}'; podman rm -ft 0 h >/dev/null"
 mkdir "$dir/build"
 printf 'FROM %s\nRUN echo built >/built && id -u\nUSER u\nRUN id -un\nCMD cat /built\n' "$i" >"$dir/build/Containerfile"
 check 'build' 0 '^built$' sh -c "podman build -q --runtime '$RUNTIME' --isolation oci --network none -t built '$dir/build' && run built"
