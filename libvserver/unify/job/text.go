@@ -2,42 +2,52 @@ package job
 
 import (
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/vsrun/vsrun/libvserver/unify"
 )
+
+// shown is a name or what has names in it as a terminal may get it: a guest's files can be called anything, also what a
+// terminal obeys, or what looks like another line.
+func shown(s string) string {
+	if q := strconv.Quote(s); len(q) != len(s)+2 {
+		return q
+	}
+	return s
+}
 
 // keptShown is how many files that were left alone are named; JSON has all.
 const keptShown = 10
 
 func unifyText(b *strings.Builder, res *unify.Result) {
 	for _, n := range res.Notes {
-		fmt.Fprintf(b, "note: %s\n", n)
+		fmt.Fprintf(b, "note: %s\n", shown(n))
 	}
 	done := 0
 	for _, t := range res.Trees {
-		fmt.Fprintf(b, "%s: %s", t.Path, t.Status)
+		fmt.Fprintf(b, "%s: %s", shown(t.Path), t.Status)
 		switch t.Status {
 		case "unified", "would be unified":
 			done++
 			fmt.Fprintf(b, ", %d files, %s", t.Files, unify.Size(t.Bytes))
 		case "failed":
-			fmt.Fprintf(b, ": %s", t.Error)
+			fmt.Fprintf(b, ": %s", shown(t.Error))
 		}
 		b.WriteString("\n")
-		shown := 0
+		named := 0
 		excluded := 0
 		for _, k := range t.Kept {
 			if k.Reason == "excluded" || k.Reason == "too small" {
 				excluded++
 				continue
 			}
-			if shown++; shown <= keptShown {
-				fmt.Fprintf(b, "  left alone: %s (%s)\n", k.Path, k.Reason)
+			if named++; named <= keptShown {
+				fmt.Fprintf(b, "  left alone: %s (%s)\n", shown(k.Path), k.Reason)
 			}
 		}
-		if shown > keptShown {
-			fmt.Fprintf(b, "  left alone: %d more\n", shown-keptShown)
+		if named > keptShown {
+			fmt.Fprintf(b, "  left alone: %d more\n", named-keptShown)
 		}
 		if excluded > 0 {
 			fmt.Fprintf(b, "  left alone: %d files that are excluded\n", excluded)
@@ -70,10 +80,10 @@ func unifyText(b *strings.Builder, res *unify.Result) {
 
 func ununifyText(b *strings.Builder, res *unify.Result) {
 	for _, n := range res.Notes {
-		fmt.Fprintf(b, "note: %s\n", n)
+		fmt.Fprintf(b, "note: %s\n", shown(n))
 	}
 	for _, t := range res.Trees {
-		fmt.Fprintf(b, "%s: %s", t.Path, t.Status)
+		fmt.Fprintf(b, "%s: %s", shown(t.Path), t.Status)
 		if t.Files > 0 {
 			fmt.Fprintf(b, ", %d files, %s", t.Files, unify.Size(t.Bytes))
 		}
@@ -115,7 +125,7 @@ func listText(b *strings.Builder, list []unify.ListEntry) {
 
 func gcText(b *strings.Builder, v *unify.GCResult) {
 	for _, n := range v.Notes {
-		fmt.Fprintf(b, "note: %s\n", n)
+		fmt.Fprintf(b, "note: %s\n", shown(n))
 	}
 	verb := "removed"
 	if v.DryRun {
@@ -141,7 +151,7 @@ func damages(b *strings.Builder, what string, list []unify.Damage) {
 		}
 		fmt.Fprintf(b, "%s: %s: %s\n", what, d.Object, d.Why)
 		for _, f := range d.Files {
-			fmt.Fprintf(b, "  %s\n", f)
+			fmt.Fprintf(b, "  %s\n", shown(f))
 		}
 	}
 }
