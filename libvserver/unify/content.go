@@ -19,6 +19,7 @@ type content struct {
 	blocks uint64 // bytes on disk of the one that stays
 	obj    stat   // the object's inode, once there is one
 	isNew  bool   // it entered the store in this run
+	known  bool   // it is the object that the index says
 }
 
 // group is files of one size (and, in the links layout, of one owner, mode and time), which alone can be equal.

@@ -41,7 +41,7 @@ func (c *comparer) openKnown(r *record, st *stat) (fd int, ok bool) {
 
 // is notes that a content is an object's.
 func (c *comparer) is(k *content, r *record, obj *stat) {
-	k.digest, k.obj, k.blocks = r.digest, *obj, obj.blocks*512
+	k.digest, k.obj, k.blocks, k.known = r.digest, *obj, obj.blocks*512, true
 	c.known.Add(1)
 }
 

@@ -328,7 +328,7 @@ func (j *job) confirm(contents []*content) error {
 			var now stat
 			err = statAt(fd, "", &now)
 			if err == nil && now.same(f.st) {
-				c.isNew = false
+				c.isNew, c.known = false, false
 				err = j.enter(fd, c, f)
 				unix.Close(fd)
 				return err
@@ -366,6 +366,9 @@ func (j *job) settled(todo []*target, images []*image, done []int) map[int]error
 func (j *job) remember(contents []*content) error {
 	return parallel(len(contents), func(i int) error {
 		c := contents[i]
+		if c.known {
+			return nil
+		}
 		var st stat
 		if err := statAt(j.objects, c.digest.name(), &st); err == nil && st.size == c.size {
 			j.index.add(&st, c)
