@@ -47,11 +47,26 @@ func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (cha
 	if err := j.confirm(contents); err != nil {
 		return nil, err
 	}
+	// gc may have taken away a metadata tree that was not in use when this run found it: then all is made again.
+	again := func(err error) (map[*target]error, error) {
+		if !errors.Is(err, unix.ENOENT) {
+			return nil, err
+		}
+		changed := map[*target]error{}
+		for i, t := range todo {
+			changed[t] = err
+			_ = unix.Unlinkat(j.fd, numbered("s", i)+".tree", 0)
+			if err := removeTree(j.fd, numbered("s", i)); err != nil {
+				return nil, err
+			}
+		}
+		return changed, nil
+	}
 	for i, im := range images {
 		m := metas[im]
 		t := &tree.Tree{Layout: tree.LayoutObjects, Verity: tree.VerityOff, Digest: m.digest, Store: j.Path}
 		if err := j.stub(im, numbered("s", i), t, m.ref); err != nil {
-			return nil, err
+			return again(err)
 		}
 		if err := j.journal(numbered("s", i), m.digest, im.path); err != nil {
 			return nil, err
@@ -61,7 +76,7 @@ func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (cha
 	for _, im := range images {
 		var st stat
 		if err := statAt(j.trees, metas[im].digest, &st); err != nil {
-			return nil, fmt.Errorf("metadata tree %s: %w", metas[im].digest, err)
+			return again(fmt.Errorf("metadata tree %s: %w", metas[im].digest, err))
 		}
 	}
 	if err := j.barrier(); err != nil {
