@@ -238,7 +238,15 @@ func (t *Tree) Open(path string) (lower, data int, err error) {
 		return -1, -1, fmt.Errorf("%w: its store %s: %w", ErrBroken, t.Store, err)
 	}
 	how.Resolve |= unix.RESOLVE_BENEATH
-	if lower, err = unix.Openat2(store, Trees+"/"+t.Digest, &how); err != nil {
+	for range 200 {
+		lower, err = unix.Openat2(store, Trees+"/"+t.Digest, &how)
+		// A gc that began before the tree was made may have moved it aside, until it looks at the reference again.
+		if err != unix.ENOENT || unix.Faccessat(store, Trees+"/"+t.Digest+".ref", unix.F_OK, 0) != nil {
+			break
+		}
+		_ = unix.Nanosleep(&unix.Timespec{Nsec: 1e6}, nil)
+	}
+	if err != nil {
 		return -1, -1, fmt.Errorf("%w: its metadata tree %s: %w", ErrBroken, t.Lower(path), err)
 	}
 	if data, err = unix.Openat2(store, Objects, &how); err != nil {
