@@ -32,7 +32,8 @@ var suites = []suite{
 	{name: "containerd-systemd", command: "export CGROUPS=systemd AT_ONCE=100; " + engines("containerd"), limit: 45 * time.Minute, cri: true},
 	{name: "podman-systemd", command: engines("podman-systemd"), limit: 45 * time.Minute},
 	{name: "podman-rootless", command: engines("podman-rootless"), limit: 45 * time.Minute},
-	{name: "selinux", command: engines("selinux"), limit: 20 * time.Minute, append: "lsm=landlock,lockdown,yama,selinux,bpf selinux=1 enforcing=0"},
+	{name: "selinux", command: engines("selinux") + "; code=$?; tests/vm/suite/gotest -run TestSuite/linux_mount_label tests/conformance || code=1; exit $code",
+		limit: 20 * time.Minute, conformance: true, append: "lsm=landlock,lockdown,yama,selinux,bpf selinux=1 enforcing=0"},
 	{name: "docker-systemd", command: engines("docker-systemd"), limit: 45 * time.Minute},
 	{name: "unify", command: "code=0; export VSRUN_TEST_KILLS=2; for fs in ext4 btrfs xfs; do TMPDIR=/mnt/$fs tests/vm/suite/gotest -timeout 25m libvserver/unify || code=1; done; exit $code",
 		limit: 40 * time.Minute},
@@ -43,9 +44,12 @@ var suites = []suite{
 	{name: "checkpoint", command: "NOTES=1 tests/vm/suite/gotest -timeout 40m -run '" + criuTests + "' tests/integration", limit: 45 * time.Minute},
 	{name: "faults", command: "NOTES=1 VSRUN_TEST_FAULTS=all VSRUN_TEST_TIME=50m tests/vm/suite/gotest -timeout 65m tests/faults", limit: 70 * time.Minute},
 	{name: "load", command: "NOTES=1 VSRUN_TEST_CLOCK=1 VSRUN_LOAD_TIME=2m VSRUN_LOAD_CYCLES=500 tests/vm/suite/gotest -timeout 25m tests/load", limit: 30 * time.Minute},
-	{name: "conformance", command: "tests/vm/suite/gotest -timeout 55m --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
+	{name: "conformance", command: profile + "tests/vm/suite/gotest -timeout 55m --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
 	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute},
 }
+
+// profile loads the AppArmor profile that a program of the OCI validation suite gives its container.
+const profile = "echo 'profile acme_secure_profile flags=(attach_disconnected,mediate_deleted) { capability, network, file, mount, umount, pivot_root, ptrace, signal, unix, }' | apparmor_parser -r -K && "
 
 // criuTests are the tests of tests/integration that need CRIU: a suite of their own.
 const criuTests = "Checkpoint|Restore|PreDump|PageServer|LazyPages"
