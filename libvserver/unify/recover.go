@@ -42,6 +42,11 @@ func (s *Store) recover() (notes []string, err error) {
 			unix.Close(fd) // it lives
 			continue
 		}
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && st.Nlink == 0 {
+			unix.Close(fd) // it has just ended, or others have cleared up after it
+			continue
+		}
 		more, err := s.recoverRun(fd, e.name)
 		unix.Close(fd)
 		notes = append(notes, more...)
