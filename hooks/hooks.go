@@ -153,10 +153,10 @@ func memfile(name string, data []byte) (int, error) {
 // InRuntime starts hooks in the runtime's namespaces. Like runc's and crun's they begin in the bundle, which may be gone when the container
 // is deleted: then where the runtime was called.
 func InRuntime(bundle string) Starter {
-	if unix.Access(bundle, unix.X_OK) != nil {
-		bundle = ""
-	}
 	return func(path string, args, env []string, in, out int) (int, error) {
+		if unix.Access(bundle, unix.X_OK) != nil {
+			bundle = ""
+		}
 		return inRuntime(bundle, path, args, env, in, out)
 	}
 }
