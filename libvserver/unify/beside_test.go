@@ -30,13 +30,7 @@ func TestBeside(t *testing.T) {
 				return nil
 			}
 			c := &crasher{t: t, dir: dir, store: store, layout: layout}
-			for i := range 4 {
-				root := filepath.Join(dir, fmt.Sprint("guest", i))
-				must(t, os.Mkdir(root, 0o755))
-				sample(t, root, i/2)
-				c.trees = append(c.trees, root)
-				c.was = append(c.was, manifest(t, root))
-			}
+			c.guests(4)
 			s, err := OpenStore(store, true)
 			must(t, err)
 			defer s.Close()

@@ -3,8 +3,6 @@ package unify
 import (
 	"bytes"
 	"fmt"
-
-	"golang.org/x/sys/unix"
 )
 
 // member is one of the files that are read side by side.
@@ -145,16 +143,7 @@ func hole(parts []*part, at, size uint64) uint64 {
 				return 0
 			}
 			if m.data <= at {
-				next, err := unix.Seek(m.fd, int64(at), unix.SEEK_DATA)
-				switch {
-				case err == unix.ENXIO:
-					m.data = size
-				case err != nil:
-					m.sparse = false
-					return 0
-				default:
-					m.data = uint64(next)
-				}
+				m.data = at + uint64(zerosAt(m.fd, int64(at), int64(size)))
 			}
 			end = min(end, m.data)
 		}

@@ -146,6 +146,18 @@ func (c *crasher) content(root string, was []string, loose bool) {
 	}
 }
 
+// guests makes trees, two alike each.
+func (c *crasher) guests(n int) {
+	c.t.Helper()
+	for i := range n {
+		root := filepath.Join(c.dir, fmt.Sprint("guest", i))
+		must(c.t, os.Mkdir(root, 0o755))
+		sample(c.t, root, i/2)
+		c.trees = append(c.trees, root)
+		c.was = append(c.was, manifest(c.t, root))
+	}
+}
+
 func TestCrash(t *testing.T) {
 	kills := envNumber("VSRUN_TEST_KILLS", 8) // of each job
 	for _, layout := range []tree.Layout{tree.LayoutObjects, tree.LayoutLinks} {
@@ -155,13 +167,7 @@ func TestCrash(t *testing.T) {
 			t.Logf("VSRUN_TEST_SEED=%d", seed)
 			c := &crasher{t: t, dir: dir, store: filepath.Join(dir, "store"), layout: layout, long: map[string]time.Duration{},
 				random: rand.New(rand.NewPCG(seed, 1))}
-			for i := range 3 {
-				root := filepath.Join(dir, fmt.Sprint("guest", i))
-				must(t, os.Mkdir(root, 0o755))
-				sample(t, root, i/2)
-				c.trees = append(c.trees, root)
-				c.was = append(c.was, manifest(t, root))
-			}
+			c.guests(3)
 			mountTreeOrSkip(t, dir)
 			// How long each takes.
 			c.job("unify", false, c.trees...)
