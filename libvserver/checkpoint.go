@@ -157,7 +157,7 @@ func (p *checkpoint) parent() error {
 }
 
 func (p *checkpoint) dump(path string) (err error) {
-	mounts, err := readMounts(itoa(p.rec.InitPid))
+	mounts, err := host.Mounts(itoa(p.rec.InitPid))
 	if err != nil {
 		return err
 	}
@@ -295,7 +295,7 @@ func externalNamespace(t specs.LinuxNamespaceType) (key, kind string) {
 }
 
 // describe tells CRIU of the container's mounts and streams.
-func (p *checkpoint) describe(o *proto.Options, mounts []mountLine) error {
+func (p *checkpoint) describe(o *proto.Options, mounts []host.Mount) error {
 	m, err := p.cgroup()
 	if err != nil {
 		return err

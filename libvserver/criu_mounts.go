@@ -68,7 +68,7 @@ func outerMounts(p *plan.Plan, dir string) (list []outerMount) {
 func (m *outerMount) root() bool { return m.source == "" }
 
 // dumpMounts names the mounts of a running container. root is its root directory, mounts what is mounted there.
-func dumpMounts(outer []outerMount, root int, mounts []mountLine) []proto.Pair {
+func dumpMounts(outer []outerMount, root int, mounts []host.Mount) []proto.Pair {
 	var list []proto.Pair
 	seen := make(map[string]bool)
 	add := func(point, name string) {
@@ -98,7 +98,7 @@ func dumpMounts(outer []outerMount, root int, mounts []mountLine) []proto.Pair {
 		}
 		point := resolveIn(root, m.target)
 		for i := range mounts {
-			if p := mounts[i].point; strings.HasPrefix(p, point+"/") && !isTarget(outer, p) {
+			if p := mounts[i].Point; strings.HasPrefix(p, point+"/") && !isTarget(outer, p) {
 				add(p, p)
 			}
 		}
@@ -116,7 +116,7 @@ func restoreMounts(outer []outerMount, root int) ([]proto.Pair, error) {
 			list = append(list, proto.Pair{Key: name, Val: source})
 		}
 	}
-	var own []mountLine
+	var own []host.Mount
 	for _, m := range outer {
 		if m.root() {
 			continue
@@ -133,7 +133,7 @@ func restoreMounts(outer []outerMount, root int) ([]proto.Pair, error) {
 		}
 		if own == nil {
 			var err error
-			if own, err = readMounts("self"); err != nil {
+			if own, err = host.Mounts("self"); err != nil {
 				return nil, err
 			}
 		}
@@ -142,7 +142,7 @@ func restoreMounts(outer []outerMount, root int) ([]proto.Pair, error) {
 			continue // the plan has checked it; CRIU will say more
 		}
 		for i := range own {
-			if rest, ok := strings.CutPrefix(own[i].point, strings.TrimSuffix(source, "/")+"/"); ok && rest != "" {
+			if rest, ok := strings.CutPrefix(own[i].Point, strings.TrimSuffix(source, "/")+"/"); ok && rest != "" {
 				add(path.Join(point, rest), path.Join(m.from, rest))
 			}
 		}
@@ -210,57 +210,13 @@ func isTarget(outer []outerMount, point string) bool {
 	return false
 }
 
-func isMountPoint(mounts []mountLine, point string) bool {
+func isMountPoint(mounts []host.Mount, point string) bool {
 	for i := range mounts {
-		if mounts[i].point == point {
+		if mounts[i].Point == point {
 			return true
 		}
 	}
 	return false
-}
-
-// mountLine is a line of mountinfo (proc_pid_mountinfo(5)).
-type mountLine struct {
-	id    int
-	point string
-	fs    string
-	super string // the filesystem's options
-}
-
-func readMounts(pid string) ([]mountLine, error) {
-	b, err := os.ReadFile("/proc/" + pid + "/mountinfo")
-	if err != nil {
-		return nil, err
-	}
-	var list []mountLine
-	for line := range strings.Lines(string(b)) {
-		front, back, _ := strings.Cut(line, " - ")
-		f := strings.Fields(front)
-		if len(f) < 5 {
-			continue
-		}
-		fs, back, _ := strings.Cut(back, " ")
-		_, super, _ := strings.Cut(strings.TrimSuffix(back, "\n"), " ") // after the source
-		list = append(list, mountLine{atoi(f[0]), unescapePoint(f[4]), fs, super})
-	}
-	return list, nil
-}
-
-// unescapePoint undoes the kernel's \040 for a space and the like.
-func unescapePoint(s string) string {
-	if !strings.Contains(s, `\`) {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			b = append(b, (s[i+1]-'0')<<6|(s[i+2]-'0')<<3|(s[i+3]-'0'))
-			i += 3
-			continue
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
 }
 
 // openIn opens a path below a root directory, whatever links are on the way.

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/criu/proto"
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/spec/wire"
 )
 
@@ -42,7 +43,7 @@ type streams struct {
 }
 
 // outside finds out which of the container's standard streams lead out of it. mounts are those of its mount namespace.
-func (c *container) outside(mounts []mountLine) streams {
+func (c *container) outside(mounts []host.Mount) streams {
 	pid := itoa(c.rec.InitPid)
 	s := streams{names: stdioOf(pid)}
 	for i := range s.names {
@@ -61,12 +62,12 @@ func (c *container) outside(mounts []mountLine) streams {
 }
 
 // externalFile returns CRIU's name for an open file that is on no mount of the container; "" if it is, or has none.
-func externalFile(path string, mount int, mounts []mountLine) string {
+func externalFile(path string, mount int, mounts []host.Mount) string {
 	if mount <= 0 {
 		return ""
 	}
 	for i := range mounts {
-		if mounts[i].id == mount {
+		if mounts[i].ID == mount {
 			return ""
 		}
 	}

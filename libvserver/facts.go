@@ -49,24 +49,18 @@ func cgroupLayout(cg *cgroup.Manager) plan.CgroupLayout {
 		return plan.CgroupLayout{Unified: true}
 	}
 	var l plan.CgroupLayout
-	mounts, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := host.Mounts("self")
 	if err != nil {
 		return l
 	}
-	for line := range strings.Lines(string(mounts)) {
-		// 36 35 98:0 /root /mount opts optional… - fstype source superopts (proc_pid_mountinfo(5))
-		front, back, ok := strings.Cut(strings.TrimSpace(line), " - ")
-		fields, tail := strings.Fields(front), strings.Fields(back)
-		if !ok || len(fields) < 5 || len(tail) < 3 {
+	for _, m := range mounts {
+		name, ok := strings.CutPrefix(m.Point, host.CgroupRoot+"/")
+		if !ok || strings.Contains(name, "/") || m.Type != "cgroup" && m.Type != "cgroup2" {
 			continue
 		}
-		name, ok := strings.CutPrefix(fields[4], host.CgroupRoot+"/")
-		if !ok || strings.Contains(name, "/") || tail[0] != "cgroup" && tail[0] != "cgroup2" {
-			continue
-		}
-		h := plan.CgroupHierarchy{Name: name, V2: tail[0] == "cgroup2"}
+		h := plan.CgroupHierarchy{Name: name, V2: m.Type == "cgroup2"}
 		key := ""
-		for _, o := range strings.Split(tail[2], ",") {
+		for _, o := range strings.Split(m.Super, ",") {
 			switch {
 			case h.V2 || o == "rw" || o == "ro" || o == "seclabel" || strings.HasPrefix(o, "release_agent=") || o == "clone_children" || o == "xattr" || o == "noprefix":
 				continue

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/host"
 )
 
 // resctrlUsual is where the resctrl filesystem is by convention (x86/resctrl.rst).
@@ -18,19 +20,18 @@ func resctrlRoot() string {
 	if err := unix.Statfs(resctrlUsual, &st); err == nil && st.Type == unix.RDTGROUP_SUPER_MAGIC {
 		return resctrlUsual
 	}
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := host.Mounts("self")
 	if err != nil {
 		return ""
 	}
-	return mountOf("resctrl", string(text))
+	return mountOf("resctrl", mounts)
 }
 
-// mountOf finds the first whole mount of a filesystem in the text of mountinfo (proc_pid_mountinfo(5)).
-func mountOf(fs, mountinfo string) string {
-	for line := range strings.Lines(mountinfo) {
-		front, back, ok := strings.Cut(line, " - ")
-		if f := strings.Fields(front); ok && len(f) > 4 && f[3] == "/" && strings.HasPrefix(back, fs+" ") {
-			return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(f[4])
+// mountOf finds the first whole mount of a filesystem.
+func mountOf(fs string, mounts []host.Mount) string {
+	for _, m := range mounts {
+		if m.Type == fs && m.Root == "/" {
+			return m.Point
 		}
 	}
 	return ""

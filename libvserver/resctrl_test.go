@@ -6,19 +6,20 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/state"
 )
 
 func TestMountOf(t *testing.T) {
-	const text = `22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
+	mounts := host.ParseMounts(`22 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw
 30 22 0:26 /group /part rw - resctrl resctrl rw
 31 22 0:26 / /odd\040place rw,relatime shared:2 - resctrl resctrl rw,mba_MBps
 32 22 0:27 / /cut
-`
-	if got := mountOf("resctrl", text); got != "/odd place" {
+`)
+	if got := mountOf("resctrl", mounts); got != "/odd place" {
 		t.Errorf("resctrl on %q", got)
 	}
-	if got := mountOf("none", text); got != "" {
+	if got := mountOf("none", mounts); got != "" {
 		t.Errorf("a filesystem that is not mounted is on %q", got)
 	}
 }

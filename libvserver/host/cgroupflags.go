@@ -2,7 +2,6 @@ package host
 
 import (
 	"fmt"
-	"os"
 	"slices"
 	"strings"
 
@@ -36,18 +35,16 @@ func KeepCgroupFlags() (giveBack func() error) {
 
 // cgroupFlags are the options of a cgroup2 filesystem at CgroupRoot (proc_pid_mountinfo(5)); none where something else is there.
 func cgroupFlags() (flags []string) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	mounts, err := Mounts("self")
 	if err != nil {
 		return nil
 	}
-	for line := range strings.Lines(string(text)) {
-		mount, fs, _ := strings.Cut(strings.TrimSuffix(line, "\n"), " - ")
-		m, f := strings.Split(mount, " "), strings.Split(fs, " ")
-		if len(m) < 5 || len(f) < 3 || f[0] != "cgroup2" || m[4] != CgroupRoot {
+	for _, m := range mounts {
+		if m.Type != "cgroup2" || m.Point != CgroupRoot {
 			continue
 		}
 		flags = nil
-		for o := range strings.SplitSeq(f[2], ",") {
+		for o := range strings.SplitSeq(m.Super, ",") {
 			if o != "rw" && o != "ro" {
 				flags = append(flags, o)
 			}

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
 
@@ -99,17 +100,17 @@ func UnifyEngine(o *EngineOptions) (*Result, error) {
 // relative paths and short links, too, so that an overlay whose options can't be told counts if it is mounted below root.
 func engineAtRest(root string) error {
 	var why error
-	err := eachMount(func(pid string, m *mountLine) {
-		if m.fs != "overlay" || why != nil {
+	err := eachMount(func(pid string, m *host.Mount) {
+		if m.Type != "overlay" || why != nil {
 			return
 		}
-		upper, lower := m.layers()
-		used := within(m.point, root)
+		upper, lower := layers(m)
+		used := within(m.Point, root)
 		for _, l := range append(upper, lower...) {
 			used = used || within(l, root)
 		}
 		if used {
-			why = fmt.Errorf("%s is in use: a container's root is mounted at %s (seen by process %s): stop the containers", root, m.point, pid)
+			why = fmt.Errorf("%s is in use: a container's root is mounted at %s (seen by process %s): stop the containers", root, m.Point, pid)
 		}
 	})
 	return errors.Join(why, err)

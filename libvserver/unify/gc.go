@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
 
@@ -48,12 +49,12 @@ func (s *Store) GC(dryRun bool, p *Progress) (res *GCResult, err error) {
 // mounted lists the metadata trees that overlays have as a lower layer now.
 func (s *Store) mounted() (map[string]bool, error) {
 	found := map[string]bool{}
-	err := eachMount(func(_ string, m *mountLine) {
-		if m.fs != "overlay" {
+	err := eachMount(func(_ string, m *host.Mount) {
+		if m.Type != "overlay" {
 			return
 		}
 		// Wherever the store is in that namespace: the digest is unique.
-		for rest := m.options; ; {
+		for rest := m.Super; ; {
 			i := strings.Index(rest, "/"+tree.Trees+"/")
 			if i < 0 {
 				return

@@ -1,53 +1,15 @@
 package unify
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"os"
 	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/host"
 )
-
-// mountLine is what unify needs of a line of /proc/PID/mountinfo (proc_pid_mountinfo(5)).
-type mountLine struct {
-	dev     string // major:minor
-	root    string // what of the filesystem is mounted
-	point   string
-	fs      string
-	options string // of the filesystem
-}
-
-func parseMountLine(line string) (m mountLine, ok bool) {
-	before, after, ok := strings.Cut(line, " - ")
-	f := strings.Fields(before)
-	a := strings.SplitN(after, " ", 3)
-	if !ok || len(f) < 6 || len(a) < 3 {
-		return m, false
-	}
-	return mountLine{f[2], unescape(f[3]), unescape(f[4]), a[0], unescape(a[2])}, true
-}
-
-// unescape undoes the octal escapes of mountinfo.
-func unescape(s string) string {
-	if strings.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if v, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(v))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String()
-}
 
 // processes calls f for every process.
 func processes(f func(pid string)) error {
@@ -66,7 +28,7 @@ func processes(f func(pid string)) error {
 }
 
 // eachMount calls f for every mount in every mount namespace that a process is in.
-func eachMount(f func(pid string, m *mountLine)) error {
+func eachMount(f func(pid string, m *host.Mount)) error {
 	seen := map[string]bool{}
 	return processes(func(pid string) {
 		ns, err := os.Readlink("/proc/" + pid + "/ns/mnt")
@@ -74,21 +36,16 @@ func eachMount(f func(pid string, m *mountLine)) error {
 			return
 		}
 		seen[ns] = true
-		b, err := os.ReadFile("/proc/" + pid + "/mountinfo")
-		if err != nil {
-			return
-		}
-		for sc := bufio.NewScanner(bytes.NewReader(b)); sc.Scan(); {
-			if m, ok := parseMountLine(sc.Text()); ok {
-				f(pid, &m)
-			}
+		mounts, _ := host.Mounts(pid) // it may have gone
+		for i := range mounts {
+			f(pid, &mounts[i])
 		}
 	})
 }
 
 // layers are the directories that an overlay's options name.
-func (m *mountLine) layers() (upper []string, lower []string) {
-	for _, o := range strings.Split(m.options, ",") {
+func layers(m *host.Mount) (upper []string, lower []string) {
+	for _, o := range strings.Split(m.Super, ",") {
 		k, v, _ := strings.Cut(o, "=")
 		switch k {
 		case "upperdir", "workdir":
@@ -112,7 +69,7 @@ func within(path, dir string) bool { return path == dir || strings.HasPrefix(pat
 func inUse(paths []string) (map[string]error, error) {
 	why := map[string]error{}
 	// Where the trees are in their filesystem, as mountinfo's fourth field says it.
-	own, err := os.ReadFile("/proc/self/mountinfo")
+	own, err := host.Mounts("self")
 	if err != nil {
 		return nil, fmt.Errorf("mounts: %w", err)
 	}
@@ -120,10 +77,10 @@ func inUse(paths []string) (map[string]error, error) {
 	places := map[string]place{}
 	for _, p := range paths {
 		best := ""
-		for _, line := range strings.Split(string(own), "\n") {
-			if m, ok := parseMountLine(line); ok && (within(p, m.point) || m.point == "/") && len(m.point) >= len(best) {
-				best = m.point
-				places[p] = place{m.dev, strings.TrimSuffix(m.root, "/") + strings.TrimPrefix(p, strings.TrimSuffix(m.point, "/"))}
+		for _, m := range own {
+			if (within(p, m.Point) || m.Point == "/") && len(m.Point) >= len(best) {
+				best = m.Point
+				places[p] = place{m.Device, strings.TrimSuffix(m.Root, "/") + strings.TrimPrefix(p, strings.TrimSuffix(m.Point, "/"))}
 			}
 		}
 	}
@@ -132,23 +89,23 @@ func inUse(paths []string) (map[string]error, error) {
 			why[p] = fmt.Errorf(format, args...)
 		}
 	}
-	err = eachMount(func(pid string, m *mountLine) {
+	err = eachMount(func(pid string, m *host.Mount) {
 		for _, p := range paths {
-			if at := places[p]; m.dev == at.dev && within(m.root, at.path) {
-				note(p, "it is mounted at %s in the mount namespace of process %s: is a container running in it?", m.point, pid)
+			if at := places[p]; m.Device == at.dev && within(m.Root, at.path) {
+				note(p, "it is mounted at %s in the mount namespace of process %s: is a container running in it?", m.Point, pid)
 			}
-			if m.fs != "overlay" {
+			if m.Type != "overlay" {
 				continue
 			}
-			upper, lower := m.layers()
+			upper, lower := layers(m)
 			for _, u := range upper {
 				if within(u, p) || within(p, u) {
-					note(p, "it is the upper layer of the overlay mounted at %s (process %s)", m.point, pid)
+					note(p, "it is the upper layer of the overlay mounted at %s (process %s)", m.Point, pid)
 				}
 			}
 			for _, l := range lower {
 				if within(l, p) { // a tree somewhere below a layer is not that overlay's to protect
-					note(p, "it is a lower layer of the overlay mounted at %s (process %s)", m.point, pid)
+					note(p, "it is a lower layer of the overlay mounted at %s (process %s)", m.Point, pid)
 				}
 			}
 		}
