@@ -17,8 +17,12 @@ await test -S "/run/user/$uid/bus" || { bad session "no service manager of the u
 setup_podman /home/user/.config/containers
 chown -R user: /home/user/.config "$dir/vol"
 mkdir "$dir/bin"
+# As in a session of the user's, the limits are those of the service manager: what that starts (a timer's health check) could not
+# set higher ones for a process of the container.
+files=$(prlimit -p "$(systemctl show -P MainPID "user@$uid")" --nofile -o HARD --noheadings)
 cat >"$dir/bin/as_user" <<T
 #!/bin/sh
+ulimit -n ${files:-524288}
 cd /home/user && exec setpriv --reuid=user --regid=user --init-groups --reset-env env HOME=/home/user USER=user XDG_RUNTIME_DIR=/run/user/$uid DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$uid/bus PATH=/usr/local/bin:/usr/bin:/bin "\$@"
 T
 printf '#!/bin/sh\nexec %s/bin/as_user /usr/bin/podman "$@"\n' "$dir" >"$dir/bin/podman"
