@@ -74,12 +74,13 @@ cat "$out"
 rm "$out"
 exit $code
 T
+wait="--connect-timeout $((30 * ${PATIENCE:-1}))s"
 cat >"$dir/bin/c" <<T
 #!/bin/sh
-[ "\$1 \$2" = 'task exec' ] && exec again ctr -a $dir/sock "\$@"
-exec ctr -a $dir/sock "\$@"
+[ "\$1 \$2" = 'task exec' ] && exec again ctr $wait -a $dir/sock "\$@"
+exec ctr $wait -a $dir/sock "\$@"
 T
-printf '#!/bin/sh\nexec again ctr -a %s/sock run --runc-binary %s %s "$@"\n' "$dir" "$RUNTIME" "$(echo "$place" | sed 's,CGROUP,$$,')" >"$dir/bin/run"
+printf '#!/bin/sh\nexec again ctr %s -a %s/sock run --runc-binary %s %s "$@"\n' "$wait" "$dir" "$RUNTIME" "$(echo "$place" | sed 's,CGROUP,$$,')" >"$dir/bin/run"
 printf '#!/bin/sh\nexec script -qec "$1" /dev/null\n' >"$dir/bin/pty"
 chmod +x "$dir"/bin/*
 PATH=$dir/bin:$PATH
@@ -150,7 +151,7 @@ n=${AT_ONCE:-0} patience=$PATIENCE
 if [ "$n" != 0 ]; then
 	PATIENCE=$((PATIENCE * 5))
 	check "$n at once" 0 "^$n\$" sh -c "seq $n | xargs -P $n -I{} run -d $i many{} sleep 100000 2>&1; c task ls | grep -c '^many.*RUNNING'"
-	check "$n gone at once" 0 '!.' sh -c "seq $n | xargs -P 20 -I{} c task rm -f many{} 2>&1 | grep -v 'exit code 137'; seq -f many%g $n | xargs -n 10 ctr -a '$dir/sock' container rm"
+	check "$n gone at once" 0 '!.' sh -c "seq $n | xargs -P 20 -I{} c task rm -f many{} 2>&1 | grep -v 'exit code 137'; seq -f many%g $n | xargs -n 10 c container rm"
 	PATIENCE=$patience
 fi
 check 'nothing is left' 0 '!.' sh -c 'c task ls -q; c container ls -q'
