@@ -77,7 +77,8 @@ var weak = []mutation{
 		{dirLaunch + "compile_process.go", `c.fail(unix.ENOENT, "it lies outside the container's root")`, ""},
 	}},
 	{name: "who joins can be traced", tests: "TestJoinTraced/with-CAP_SYS_PTRACE-exec", edits: []edit{
-		{dirLaunch + "compile_exec.go", "	c.prctl(\"PR_SET_DUMPABLE\", unix.PR_SET_DUMPABLE, 0)\n	c.closeFrom(3+s.Preserve, 0, c.d.Reports, c.d.Init, c.d.Root, c.d.Console)\n", ""},
+		{dirLaunch + "compile_exec.go", "	c.prctl(\"PR_SET_DUMPABLE\", unix.PR_SET_DUMPABLE, 0)\n	if c.d.PIDInside", "	if c.d.PIDInside"},
+		{dirLaunch + "compile_exec.go", "	c.closeFrom(3+s.Preserve, 0, c.d.Reports, c.d.Init, c.d.Root, c.d.Console)\n", ""},
 		{dirLaunch + "exec.go", "func (t *Target) inside() bool { return t.Unprivileged || t.Traced }", "func (t *Target) inside() bool { return t.Unprivileged }"},
 		{dirLaunch + "exec.go", "_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)", ""},
 	}},
@@ -198,24 +199,33 @@ func TestBites(t *testing.T) {
 	}
 }
 
-// build makes the weakened binary. A text that is not there fails the test: the source has moved on.
-func (m *mutation) build(t *testing.T, root, dir string) {
-	t.Helper()
-	overlay := struct{ Replace map[string]string }{map[string]string{}}
+// weaken returns the weakened sources by their names. It is an error if a text is not there: the source has moved on.
+func (m *mutation) weaken(root string) (map[string]string, error) {
 	texts := map[string]string{}
 	for _, e := range m.edits {
 		name := filepath.Join(root, e.file)
 		if _, ok := texts[name]; !ok {
 			raw, err := os.ReadFile(name)
 			if err != nil {
-				t.Fatal(err)
+				return nil, err
 			}
 			texts[name] = string(raw)
 		}
 		if !strings.Contains(texts[name], e.old) {
-			t.Fatalf("%s has changed, and there is nothing to weaken any more: %q", e.file, e.old)
+			return nil, fmt.Errorf("%s has changed, and there is nothing to weaken any more: %q", e.file, e.old)
 		}
 		texts[name] = strings.ReplaceAll(texts[name], e.old, e.new)
+	}
+	return texts, nil
+}
+
+// build makes the weakened binary.
+func (m *mutation) build(t *testing.T, root, dir string) {
+	t.Helper()
+	overlay := struct{ Replace map[string]string }{map[string]string{}}
+	texts, err := m.weaken(root)
+	if err != nil {
+		t.Fatal(err)
 	}
 	i := 0
 	for name, text := range texts {
@@ -245,8 +255,12 @@ func (m *mutation) build(t *testing.T, root, dir string) {
 	}
 }
 
-// TestWeakened: each mutation names tests that there are.
+// TestWeakened: each mutation names tests that there are, and code that is there.
 func TestWeakened(t *testing.T) {
+	root, err := harness.RepoRoot()
+	if err != nil {
+		t.Fatal(err)
+	}
 	var src string
 	files, err := filepath.Glob("*_test.go")
 	if err != nil {
@@ -265,6 +279,9 @@ func TestWeakened(t *testing.T) {
 			t.Errorf("%q twice, or without an edit", m.name)
 		}
 		names = append(names, m.name)
+		if _, err := m.weaken(root); err != nil {
+			t.Errorf("%s: %v", m.name, err)
+		}
 		for test := range strings.FieldsSeq(m.tests) {
 			name, _, _ := strings.Cut(test, "/")
 			if !strings.Contains(src, "func "+name+"(t *testing.T)") {

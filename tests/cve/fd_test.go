@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -142,6 +143,37 @@ var userns = []string{`linux.namespaces+={"type":"user"}`, `linux.uidMappings=[{
 var shifted = []string{`linux.namespaces+={"type":"user"}`, `linux.uidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`,
 	`linux.gidMappings=[{"containerID":0,"hostID":100000,"size":65536}]`}
 
+// passable lets other users come to the test's folder, and so to the victim.
+func (p *place) passable() {
+	p.Helper()
+	for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
+		p.check(os.Chmod(d, 0o755))
+	}
+}
+
+// execInto is exec -d with the output in a file.
+func (p *place) execInto(out string, args ...string) {
+	p.Helper()
+	c := p.call(append([]string{"exec", "-d"}, args...)...)
+	c.Stdout = out
+	if res := p.do(c); res.Code != 0 {
+		p.Fatalf("exec: %s", res.Stderr)
+	}
+}
+
+// reached is by what ways an attacker says in its output that it came to the victim.
+func (p *place) reached(out string) (ways []string) {
+	p.Helper()
+	text, _ := os.ReadFile(out)
+	p.Logf("the attacker: %s", text)
+	for line := range strings.Lines(string(text)) {
+		if way, ok := strings.CutPrefix(strings.TrimSpace(line), "REACHED by "); ok {
+			ways = append(ways, way)
+		}
+	}
+	return ways
+}
+
 // A first process that can trace all it sees looks for the host behind those that join it.
 func TestJoinTraced(t *testing.T) {
 	bites := map[string]string{
@@ -167,9 +199,7 @@ func TestJoinTraced(t *testing.T) {
 				edits := append([]string{"args:/bin/probe look " + p.victim + "/marker"}, c.edits...)
 				edits = append(edits, "-mounts[destination=/sys/fs/cgroup]")
 				p.bundle("a", edits...)
-				for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = d[:strings.LastIndex(d, "/")] {
-					p.check(os.Chmod(d, 0o755))
-				}
+				p.passable()
 				res := p.tryDetached("a")
 				if res.Code != 0 {
 					t.Skipf("no such container here: %.200s", res.Stderr)
@@ -202,27 +232,17 @@ func TestJoinTraced(t *testing.T) {
 				if failed != "" {
 					p.note("the joining container did not run: %.100s", strings.TrimSpace(failed))
 				}
-				text, _ := os.ReadFile(out)
-				p.Logf("the attacker: %s", text)
-				if strings.Contains(string(text), "REACHED") {
-					lines := strings.Split(string(text), "\n")
-					var got []string
-					for _, l := range lines {
-						if strings.HasPrefix(l, "REACHED") {
-							got = append(got, strings.TrimPrefix(l, "REACHED by "))
-						}
-					}
-					switch {
-					case c.name == "with CAP_SYS_PTRACE" && how != "exec":
-						// It may trace the host's root in its pid namespace, and the new container is built there: the kernel
-						// offers nothing against that.
-						p.note("information: reached by %v", got)
-					case how == "createContainer" && len(c.edits) > 1:
-						// These hooks are programs of the host, in the host's root (pivot_root comes after them).
-						p.note("information: the hook was reached by %v", got)
-					default:
-						p.falls("the host was reached by %v", got)
-					}
+				switch got := p.reached(out); {
+				case len(got) == 0:
+				case c.name == "with CAP_SYS_PTRACE" && how != "exec":
+					// It may trace the host's root in its pid namespace, and the new container is built there: the kernel
+					// offers nothing against that.
+					p.note("information: reached by %v", got)
+				case how == "createContainer" && len(c.edits) > 1:
+					// These hooks are programs of the host, in the host's root (pivot_root comes after them).
+					p.note("information: the hook was reached by %v", got)
+				default:
+					p.falls("the host was reached by %v", got)
 				}
 				p.remove(id)
 			})
@@ -238,18 +258,12 @@ func TestJoinTracedByOther(t *testing.T) {
 			p := attack(t, "2016-9962", "who came later looks behind exec: "+by, "vsrun before its fix", "root.readonly=false", "args:/bin/sleep 1000",
 				"-mounts[destination=/sys/fs/cgroup]")
 			look := "/bin/probe look " + p.victim + "/marker"
-			for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = d[:strings.LastIndex(d, "/")] {
-				p.check(os.Chmod(d, 0o755))
-			}
+			p.passable()
 			id, _ := p.detached("b")
 			out := p.path("tracer.out")
 			switch by {
 			case "exec --cap":
-				c := p.call(append([]string{"exec", "-d", "--cap", "CAP_SYS_PTRACE", id}, strings.Fields(look)...)...)
-				c.Stdout = out
-				if res := p.do(c); res.Code != 0 {
-					t.Fatalf("exec: %s", res.Stderr)
-				}
+				p.execInto(out, append([]string{"--cap", "CAP_SYS_PTRACE", id}, strings.Fields(look)...)...)
 			case "exec --process":
 				p.bundle("proc", "args:"+look, allCaps)
 				text, err := os.ReadFile(p.path("proc", "config.json"))
@@ -257,11 +271,7 @@ func TestJoinTracedByOther(t *testing.T) {
 				var config struct{ Process json.RawMessage }
 				p.check(json.Unmarshal(text, &config))
 				p.check(os.WriteFile(p.path("process.json"), config.Process, 0o644))
-				c := p.call("exec", "-d", "--process", p.path("process.json"), id)
-				c.Stdout = out
-				if res := p.do(c); res.Code != 0 {
-					t.Fatalf("exec: %s", res.Stderr)
-				}
+				p.execInto(out, "--process", p.path("process.json"), id)
 			default:
 				p.bundle("a", "args:"+look, allCaps, "root.readonly=false", "-mounts[destination=/sys/fs/cgroup]",
 					fmt.Sprintf("linux.namespaces[type=pid].path=/proc/%d/ns/pid", p.pid(id)))
@@ -275,12 +285,8 @@ func TestJoinTracedByOther(t *testing.T) {
 			if n := rounds(40, func(int) bool { p.must("exec", id, "/bin/true"); return true }); n < 40 {
 				p.note("%d rounds", n)
 			}
-			text, _ := os.ReadFile(out)
-			p.Logf("the attacker: %s", text)
-			for line := range strings.Lines(string(text)) {
-				if by, ok := strings.CutPrefix(strings.TrimSpace(line), "REACHED by "); ok {
-					p.falls("the host was reached by %s", by)
-				}
+			for _, by := range p.reached(out) {
+				p.falls("the host was reached by %s", by)
 			}
 			p.remove(id)
 		})
@@ -291,31 +297,22 @@ func TestJoinTracedByOther(t *testing.T) {
 func TestHookTracedByOther(t *testing.T) {
 	p := attack(t, "2016-9962", "who came later looks behind startContainer", "vsrun before its fix", "root.readonly=false", "args:/bin/sleep 1000",
 		"-mounts[destination=/sys/fs/cgroup]", `hooks={"startContainer":[{"path":"/bin/true"},{"path":"/bin/true"},{"path":"/bin/true"},{"path":"/bin/true"}]}`)
-	for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = d[:strings.LastIndex(d, "/")] {
-		p.check(os.Chmod(d, 0o755))
-	}
+	p.passable()
 	id := p.tag + "-b"
 	n := rounds(20, func(i int) bool {
 		p.must("create", "-b", p.path("b"), id)
 		out := p.path("tracer." + strconv.Itoa(i))
-		c := p.call("exec", "-d", "--cap", "CAP_SYS_PTRACE", id, "/bin/probe", "look", p.victim+"/marker")
-		c.Stdout = out
-		if res := p.do(c); res.Code != 0 {
-			t.Fatalf("exec: %s", res.Stderr)
-		}
+		p.execInto(out, "--cap", "CAP_SYS_PTRACE", id, "/bin/probe", "look", p.victim+"/marker")
 		if !p.waitOutput(out, "ready") {
 			t.Fatal("the attacker does not run")
 		}
 		p.must("start", id)
 		p.remove(id)
-		text, _ := os.ReadFile(out)
-		for line := range strings.Lines(string(text)) {
-			if by, ok := strings.CutPrefix(strings.TrimSpace(line), "REACHED by "); ok {
-				p.falls("the host was reached by %s", by)
-				return false
-			}
+		got := p.reached(out)
+		for _, by := range got {
+			p.falls("the host was reached by %s", by)
 		}
-		return true
+		return len(got) == 0
 	})
 	p.note("%d rounds", n)
 }

@@ -8,6 +8,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Exists tells if there is something of that name, a link that leads nowhere included.
+func Exists(name string) bool {
+	_, err := os.Lstat(name)
+	return err == nil
+}
+
 // CgroupLayout returns v1, hybrid (v1 controllers and a cgroup2 mount beside
 // them), v2, or none.
 func CgroupLayout() string {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/vsrun/vsrun/tests/harness"
 )
 
 // bootLimit is how long the guest may take until it runs its command; a busy host under emulation needs a minute.
@@ -67,7 +69,7 @@ func (m *machine) qemu(ctx context.Context, dir, disk string, also io.Writer) (i
 	}
 	// Where nothing is asked of the kernel, the machine goes on from its saved state.
 	accel, _ := accelerator(ctx, m.img)
-	if warm := m.img.path("state-" + accel); !m.shell && m.append == "" && m.memory == defaultMemory && m.cpus == defaultCPUs && exists(warm) {
+	if warm := m.img.path("state-" + accel); !m.shell && m.append == "" && m.memory == defaultMemory && m.cpus == defaultCPUs && harness.Exists(warm) {
 		args = append(args, "-incoming", "exec:cat <"+warm)
 	}
 	cmd := exec.CommandContext(ctx, "qemu-system-x86_64", append(args, "-append", line)...)
@@ -101,7 +103,7 @@ func (m *machine) qemu(ctx context.Context, dir, disk string, also io.Writer) (i
 		return 1, fmt.Errorf("%w: apt-get install qemu-system-x86", err)
 	}
 	go func() {
-		if !waitFor(ctx, bootLimit, func() bool { return exists(filepath.Join(m.out, "up")) }) && ctx.Err() == nil {
+		if !waitFor(ctx, bootLimit, func() bool { return harness.Exists(filepath.Join(m.out, "up")) }) && ctx.Err() == nil {
 			cancel(fmt.Errorf("the machine did not come up in %v", bootLimit))
 			_ = cmd.Process.Kill()
 		}
@@ -207,11 +209,6 @@ func saveState(ctx context.Context, img image) error {
 	}
 	accel, _ := accelerator(ctx, img)
 	return os.Rename(img.path("state.new"), img.path("state-"+accel))
-}
-
-func exists(name string) bool {
-	_, err := os.Stat(name)
-	return err == nil
 }
 
 // waitFor polls until f is true; false if that takes too long or the context ends.
