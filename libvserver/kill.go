@@ -54,7 +54,7 @@ func (r *Runtime) Kill(id string, sig unix.Signal, all bool) error {
 		return fmt.Errorf("signal process %d: %w", rec.InitPid, err)
 	}
 	_ = fault.On && fault.At(fault.Signalled)
-	if sig == unix.SIGKILL && r.frozen(rec) {
+	if sig == unix.SIGKILL && r.maybeFrozen(rec) {
 		// A frozen process of a v1 cgroup dies only when it is thawed. Asked again, as a pause may have come meanwhile.
 		if m, err := c.cgroup(); err == nil && m != nil {
 			return m.Freeze(false)
@@ -110,7 +110,7 @@ func (c *container) kill() error {
 	}
 	// A create that was killed may have left a process whose pid it had not yet written down; a restore (there is no
 	// FIFO), a CRIU that waits for processes which it will not see dying.
-	if m != nil && (c.rec.InitPid == 0 || c.rec.ExecFifo == "" || c.rec.Creating || !loadLaunched(c.rec).PIDNS || c.r.frozen(c.rec)) {
+	if m != nil && (c.rec.InitPid == 0 || c.rec.ExecFifo == "" || c.rec.Creating || !loadLaunched(c.rec).PIDNS || c.r.maybeFrozen(c.rec)) {
 		if err := m.Kill(); err != nil {
 			return err
 		}

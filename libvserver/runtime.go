@@ -103,16 +103,27 @@ const (
 
 // frozen asks the freezer; it is the callback of state.Status.
 func (r *Runtime) frozen(rec *state.Record) bool {
+	f, known := r.freezer(rec)
+	return f && known
+}
+
+// maybeFrozen is frozen for who wants to kill: a freezer that can't be read may hold the dying back.
+func (r *Runtime) maybeFrozen(rec *state.Record) bool {
+	f, known := r.freezer(rec)
+	return f || !known
+}
+
+func (r *Runtime) freezer(rec *state.Record) (frozen, known bool) {
 	c := container{r: r, rec: rec}
 	m, err := c.cgroup()
 	if err != nil || m == nil {
-		return false
+		return false, true
 	}
 	f, err := m.Frozen()
 	if err != nil {
 		log.Debugf("freezer state of container %s: %v", rec.ID, err)
 	}
-	return err == nil && f
+	return f, err == nil
 }
 
 // status is the container's state now, and its pid.

@@ -110,7 +110,7 @@ func (m *Manager) Kill() error {
 	if d == m.main() {
 		return nil
 	}
-	if frozen, _ := m.Frozen(); frozen { // version 1's freezer holds back even the dying
+	if frozen, err := m.Frozen(); frozen || err != nil { // version 1's freezer holds back even the dying
 		if err := m.Freeze(false); err != nil {
 			return err
 		}
