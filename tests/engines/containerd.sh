@@ -89,8 +89,8 @@ census >"$dir/before"
 
 check 'run' 0 '^hello$' run --rm $i a echo hello
 check 'exit 5' 5 '' run --rm $i a sh -c 'exit 5'
-check 'not in PATH' 1 'executable file not found in' run --rm $i a nosuch
-check 'no file' 1 'no such file' run --rm $i a /nosuch
+check 'not in PATH' 1 'executable file ([^ ]+ )?not found in' run --rm $i a nosuch
+check 'no file' 1 '[Nn]o such file' run --rm $i a /nosuch
 check 'no program' 1 'permission denied' run --rm $i a /etc/noexec
 check 'terminal' 4 '/dev/pts/0$' pty "run --rm -t $i a sh -c 'tty; exit 4'"
 check 'env, cwd' 0 '^value /tmp$' run --rm --env KEY=value --cwd /tmp $i a sh -c 'echo $KEY $PWD'
@@ -109,7 +109,7 @@ check 'pid file' 0 '^[1-9][0-9]*$' cat "$dir/init.pid"
 check 'running' 0 '^l .*RUNNING' c task ls
 check 'exec' 0 '^hello$' c task exec --exec-id e l echo hello
 check 'exec exit 6' 6 '' c task exec --exec-id e l sh -c 'exit 6'
-check 'exec of nothing' 1 'executable file not found in' c task exec --exec-id e l nosuch
+check 'exec of nothing' 1 'executable file ([^ ]+ )?not found in' c task exec --exec-id e l nosuch
 check 'exec terminal' 3 '/dev/pts/0$' pty "c task exec -t --exec-id e l sh -c 'tty; exit 3'"
 check 'exec detached' 0 '' c task exec -d --exec-id d l sleep 1000
 check 'ps' 0 "^$(cat "$dir/init.pid") " c task ps l

@@ -38,7 +38,7 @@ check 'the runtime' 0 "^$rt_name systemd v2 true\$" podman info -f '{{.Host.OCIR
 check 'run' 0 '^hello$' run $i echo hello
 check 'exit 3' 3 '' run $i sh -c 'exit 3'
 check 'exit 126' 126 'permission denied' run $i /etc/noexec
-check 'exit 127' 127 'executable file not found in' run $i nosuch
+check 'exit 127' 127 'executable file ([^ ]+ )?not found in' run $i nosuch
 check 'terminal' 7 '/dev/pts/0$' pty "run -it $i sh -c 'tty; sleep 0.3; exit 7'"
 check 'stdin' 0 '^hello$' sh -c "echo hello | run -i $i cat"
 check 'ids' 0 '^ +0 +1000 +1$' run $i cat /proc/self/uid_map

@@ -50,8 +50,8 @@ check 'exit 3' 3 '' run $i sh -c 'exit 3'
 check 'exit 125' 125 'unknown flag' run --nosuchflag $i true
 check 'exit 126, no program' 126 'permission denied' run $i /etc/noexec
 check 'exit 126, a directory' 126 'permission denied' run $i /etc
-check 'exit 127, not in PATH' 127 'executable file not found in' run $i nosuch
-check 'exit 127, no file' 127 'no such file' run $i /nosuch
+check 'exit 127, not in PATH' 127 'executable file ([^ ]+ )?not found in' run $i nosuch
+check 'exit 127, no file' 127 '[Nn]o such file' run $i /nosuch
 check 'terminal' 7 '/dev/pts/0$' pty "run -it $i sh -c 'tty; sleep 0.3; exit 7'"
 check 'stdin' 0 '^hello$' sh -c "echo hello | run -i $i cat"
 check 'user' 0 'uid=1000\(u\) gid=1000\(u\) groups=.*2000\(extra\)' run -u u $i id
