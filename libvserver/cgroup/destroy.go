@@ -55,19 +55,11 @@ func removeTree(path string, end time.Time) error {
 			}
 			return opError("", "rmdir", path, err)
 		}
-		if hasChildren(path) {
-			subs, lerr := listDirs(path)
-			if lerr != nil && !gone(lerr) {
-				return lerr
-			}
-			for _, s := range subs {
-				if err := removeTree(path+"/"+s, end); err != nil {
-					return err
-				}
-			}
-			if rmdir(path) == nil {
-				return nil
-			}
+		if err := eachBelow(path, func(path string) error { return removeTree(path, end) }); err != nil && !gone(err) {
+			return err
+		}
+		if rmdir(path) == nil {
+			return nil
 		}
 		if time.Now().After(end) {
 			return &Error{Op: "rmdir", Path: path, Err: err, Hint: busyHint(path)}

@@ -76,21 +76,18 @@ func pidsIn(path string) ([]int, error) {
 // pidsBelow is pidsIn for a whole subtree. Cgroups that vanish while it looks are passed over.
 func pidsBelow(path string) ([]int, error) {
 	pids, err := pidsIn(path)
-	if err != nil || !hasChildren(path) {
-		return pids, err
-	}
-	subs, err := listDirs(path)
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range subs {
-		more, err := pidsBelow(path + "/" + s)
+	err = eachBelow(path, func(path string) error {
+		more, err := pidsBelow(path)
 		if err != nil && !gone(err) {
-			return nil, err
+			return err
 		}
 		pids = append(pids, more...)
-	}
-	return pids, nil
+		return nil
+	})
+	return pids, err
 }
 
 // killTimeout is how long processes that appear while others are killed are hunted.

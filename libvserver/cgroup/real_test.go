@@ -3,6 +3,7 @@ package cgroup
 import (
 	"errors"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -321,6 +322,59 @@ func TestMemoryLimitBelowUseV1(t *testing.T) {
 		t.Skip("the kernel reclaimed enough")
 	}
 	checkErr(t, "Update", err, "current use is")
+}
+
+// A container to which its cgroup is delegated can nest others deeper than a path can name.
+func TestDeepV1(t *testing.T) { needV1(t); testDeep(t, "pids") }
+func TestDeepV2(t *testing.T) {
+	if onV2(t) {
+		testDeep(t, "")
+	}
+}
+
+func testDeep(t *testing.T, ctl string) {
+	m := mustCreate(t, Options{})
+	cmd := start(t, m, "sleep 100")
+	fd, err := open(m.Path(ctl), unix.O_RDONLY|unix.O_DIRECTORY)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := strings.Repeat("d", 200)
+	for range 45 {
+		if err := unix.Mkdirat(fd, name, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		next, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		unix.Close(fd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd = next
+	}
+	procs, err := unix.Openat(fd, "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	unix.Close(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = writeAll(procs, strconv.Itoa(cmd.Process.Pid))
+	unix.Close(procs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m = Load(m.State())
+	if pids, err := m.everyone(); err != nil || !slices.Contains(pids, cmd.Process.Pid) {
+		t.Errorf("%v, %v: without %d", pids, err, cmd.Process.Pid)
+	}
+	if err := m.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = cmd.Wait()
+	if err := m.Destroy(); err != nil {
+		t.Fatalf("%.200s", err)
+	}
+	if exists(m.Path(ctl)) {
+		t.Error("still there")
+	}
 }
 
 func TestFreezeAndKillV1(t *testing.T) { needV1(t); testFreezeAndKill(t) }

@@ -208,3 +208,32 @@ func hasChildren(path string) bool {
 	var st unix.Stat_t
 	return unix.Stat(path, &st) == nil && st.Nlink > 2
 }
+
+// longPath is from what length on a path is not made longer: a container to which its cgroup is delegated can nest others
+// deeper than a path can name (PATH_MAX is 4096).
+const longPath = 3 << 10
+
+// eachBelow calls f with each cgroup directly below one, until that fails.
+func eachBelow(path string, f func(path string) error) error {
+	if !hasChildren(path) {
+		return nil
+	}
+	subs, err := listDirs(path)
+	if err != nil {
+		return err
+	}
+	if len(path) > longPath {
+		fd, err := open(path, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
+			return opError("", "open", path, err)
+		}
+		defer unix.Close(fd)
+		path = "/proc/self/fd/" + strconv.Itoa(fd)
+	}
+	for _, s := range subs {
+		if err := f(path + "/" + s); err != nil {
+			return err
+		}
+	}
+	return nil
+}

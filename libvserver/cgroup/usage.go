@@ -248,17 +248,11 @@ func countProcesses(path string) (int, error) {
 		return len(pids), nil
 	}
 	n := strings.Count(s, "\n")
-	if !hasChildren(path) {
-		return n, nil
-	}
-	subs, err := listDirs(path)
-	if err != nil {
-		return 0, err
-	}
-	for _, sub := range subs {
-		if more, err := countProcesses(path + "/" + sub); err == nil {
+	err = eachBelow(path, func(path string) error {
+		if more, err := countProcesses(path); err == nil {
 			n += more
 		}
-	}
-	return n, nil
+		return nil
+	})
+	return n, err
 }

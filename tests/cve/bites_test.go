@@ -91,6 +91,9 @@ var weak = []mutation{
 	{name: "who joins is seen with the mounts of the host", tests: "TestJoinPeeked/exec", edits: []edit{
 		{dirLaunch + "exec.go", "return t.Namespaces & (unix.CLONE_NEWPID | unix.CLONE_NEWNS)", "return t.Namespaces & unix.CLONE_NEWPID"},
 	}},
+	{name: "a path below a cgroup has no end", tests: "TestDeepCgroup", edits: []edit{
+		{"libvserver/cgroup/sys.go", "	if len(path) > longPath {\n", "	if false {\n"},
+	}},
 	{name: "the binary is not guarded", tests: "TestExeCreated TestExeExec", bare: true, edits: []edit{
 		{"libvserver/guard/guard.go", "	if mount != 0 || Safe() {\n", "	if true {\n"},
 	}},

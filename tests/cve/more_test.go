@@ -2,13 +2,18 @@ package cve
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/tests/harness"
 )
 
 // An engine must not hand on annotations that set a systemd unit's properties: the runtime says that it takes them, and
@@ -62,9 +67,7 @@ func TestHandlerFile(t *testing.T) {
 func TestDelegateCgroup(t *testing.T) {
 	p := attack(t, "delegate-cgroup", "a delegated cgroup that is above the container's", "weakened vsrun", "args:/bin/true")
 	p.config("b", shifted...)
-	for d := p.dir; strings.HasPrefix(d, os.TempDir()+"/"); d = filepath.Dir(d) {
-		p.check(os.Chmod(d, 0o755))
-	}
+	p.passable()
 	above := p.tag + "-above"
 	var dirs []string
 	for _, dir := range cgroupDirs() {
@@ -88,6 +91,72 @@ func TestDelegateCgroup(t *testing.T) {
 	}
 	for _, d := range dirs {
 		_ = os.Remove(d + "/b")
+	}
+}
+
+// A container to which its cgroup is delegated can nest others deeper than a path can name, and be in the last of them: it is
+// killed and deleted all the same.
+func TestDeepCgroup(t *testing.T) {
+	p := attack(t, "deep-cgroup", "cgroups nested deeper than a path can name", "weakened vsrun", "args:/bin/sleep 1000",
+		"-linux.namespaces[type=pid]")
+	p.config("b", "linux.cgroupsPath=/"+p.tag+"-deep")
+	id, _ := p.detached("b")
+	pid := p.pid(id)
+	name := strings.Repeat("d", 200)
+	var made []string
+	for _, dir := range cgroupDirs() {
+		dir = filepath.Join(dir, p.tag+"-deep")
+		fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			continue
+		}
+		made = append(made, dir)
+		defer removeDeep(dir)
+		for range 45 {
+			p.check(unix.Mkdirat(fd, name, 0o755))
+			next, err := unix.Openat(fd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+			p.check(err)
+			unix.Close(fd)
+			fd = next
+		}
+		if procs, err := unix.Openat(fd, "cgroup.procs", unix.O_WRONLY|unix.O_CLOEXEC, 0); err == nil {
+			_, _ = unix.Write(procs, []byte(strconv.Itoa(pid))) // in vain where a cpuset above has no processors
+			unix.Close(procs)
+		}
+		unix.Close(fd)
+	}
+	if len(made) == 0 {
+		t.Fatal("the container has no cgroup")
+	}
+	if res := p.try("delete", "--force", id); res.Code != 0 {
+		p.falls("delete --force: %.100s", res.Stderr)
+	}
+	for _, dir := range made {
+		if harness.Exists(dir) {
+			p.falls("%s is left", dir)
+		}
+	}
+	if b, _ := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); len(b) > 0 { // that of a zombie is empty
+		p.falls("the container's process is left")
+	}
+}
+
+// removeDeep removes what TestDeepCgroup has made.
+func removeDeep(dir string) {
+	var below func(fd int)
+	below = func(fd int) {
+		sub, err := unix.Openat(fd, strings.Repeat("d", 200), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return
+		}
+		below(sub)
+		unix.Close(sub)
+		harness.Poll(5*time.Second, func() bool { return unix.Unlinkat(fd, strings.Repeat("d", 200), unix.AT_REMOVEDIR) == nil })
+	}
+	if fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0); err == nil {
+		below(fd)
+		unix.Close(fd)
+		_ = unix.Rmdir(dir)
 	}
 }
 
