@@ -79,8 +79,8 @@ type criuDirs struct {
 }
 
 // openDirs opens the directories, and makes those that make says and the work directory.
-func (o *CriuOptions) openDirs(logName string, makeImages bool) (d *criuDirs, err error) {
-	d = &criuDirs{imagesFD: -1, workFD: -1}
+func (o *CriuOptions) openDirs(logName string, makeImages bool) (_ *criuDirs, err error) {
+	d := &criuDirs{imagesFD: -1, workFD: -1}
 	defer func() {
 		if err != nil {
 			d.close()

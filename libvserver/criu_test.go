@@ -246,6 +246,19 @@ func TestExternalFile(t *testing.T) {
 	}
 }
 
+func TestOpenDirsFails(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, o := range []CriuOptions{{ImagePath: file + "/images"}, {ImagePath: file}, {ImagePath: dir, WorkPath: file + "/work"}} {
+		if _, err := o.openDirs("log", true); err == nil {
+			t.Errorf("%+v: no error", o)
+		}
+	}
+}
+
 func TestCriuConfig(t *testing.T) {
 	for _, tc := range []struct {
 		annotations map[string]string

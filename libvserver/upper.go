@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/plan"
@@ -324,7 +325,7 @@ func removeUpper(u *upperRecord, xid uint32) error {
 	}
 	if u.Dir != "" && u.Dir != u.Private && !u.Keep {
 		for _, name := range [...]string{launch.WorkName, launch.UpperName} {
-			if err := os.RemoveAll(u.Dir + "/" + name); err != nil {
+			if err := host.RemoveTree(u.Dir + "/" + name); err != nil {
 				return fmt.Errorf("remove what the container has written: %w", err)
 			}
 		}
@@ -334,7 +335,7 @@ func removeUpper(u *upperRecord, xid uint32) error {
 			}
 		}
 	}
-	if err := os.RemoveAll(u.Private); err != nil {
+	if err := host.RemoveTree(u.Private); err != nil {
 		return fmt.Errorf("remove what the container has written: %w", err)
 	}
 	return nil

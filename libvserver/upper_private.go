@@ -70,7 +70,7 @@ func sweepUppers(uppers, boot string) {
 	}
 	for _, e := range entries {
 		if e.Name() != boot && e.Name() != keptName {
-			if err := os.RemoveAll(uppers + "/" + e.Name()); err != nil {
+			if err := host.RemoveTree(uppers + "/" + e.Name()); err != nil {
 				log.Warnf("remove what containers have left before the last boot: %v", err)
 			}
 		}

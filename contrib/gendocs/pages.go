@@ -30,6 +30,7 @@ var sections = []section{
 		title: "FILES",
 		list: [][2]string{
 			{"/run/vsrun/ID/state.json", "what there is to know of the container ID; --root moves it"},
+			{"/run/vsrun-cgroup-flags", "the options of cgroup2, which CRIU takes away while it works; empty at other times"},
 			{"/run/vsrun-seccomp", "compiled seccomp filters; may be removed at any time"},
 			{"/var/lib/vsrun/ID", "the bundle that the service vsrun@ID.service runs"},
 		},

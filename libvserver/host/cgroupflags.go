@@ -8,13 +8,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// flagsFile has the options of cgroup2 as they were before the first of those that use CRIU at this moment began. Each holds a
+// lock on it, shared with the others: one that began later may find the options gone already.
+const flagsFile = "/run/vsrun-cgroup-flags"
+
 // KeepCgroupFlags remembers the options of the cgroup2 filesystem at CgroupRoot, and returns what gives it those back that are
 // gone; its error names them. CRIU mounts cgroup2 in the initial cgroup namespace without any, which there sets them for
 // every mount of it: nsdelegate, without which a cgroup namespace does not confine what its root may do to its parent's
 // cgroups (cgroups(7)), and memory_recursiveprot.
 func KeepCgroupFlags() (giveBack func() error) {
-	before := cgroupFlags()
+	before, fd := rememberFlags(flagsFile, cgroupFlags())
 	return func() error {
+		defer forgetFlags(fd)
 		after := cgroupFlags()
 		var lost []string
 		for _, f := range before {
@@ -31,6 +36,45 @@ func KeepCgroupFlags() (giveBack func() error) {
 		}
 		return nil
 	}
+}
+
+// rememberFlags returns what the options were before the first who is at it now: now, if that is the caller. What one that
+// was killed has left in the file is still to be given back. Without a file, where the caller may not write there, fd is -1.
+func rememberFlags(file string, now []string) (before []string, fd int) {
+	fd, err := unix.Open(file, unix.O_RDWR|unix.O_CREAT|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return now, -1
+	}
+	first := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil
+	for !first { // a shared one waits for who is writing
+		if err := unix.Flock(fd, unix.LOCK_SH); err != unix.EINTR {
+			break
+		}
+	}
+	var buf [256]byte
+	n, _ := unix.Pread(fd, buf[:], 0)
+	before = slices.Clone(now)
+	for _, f := range strings.Fields(string(buf[:max(n, 0)])) {
+		if !slices.Contains(before, f) {
+			before = append(before, f)
+		}
+	}
+	if first {
+		_, _ = unix.Pwrite(fd, []byte(strings.Join(before, " ")), 0)
+		_ = unix.Flock(fd, unix.LOCK_SH)
+	}
+	return before, fd
+}
+
+// forgetFlags empties the file after the last one.
+func forgetFlags(fd int) {
+	if fd < 0 {
+		return
+	}
+	if unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil {
+		_ = unix.Ftruncate(fd, 0)
+	}
+	unix.Close(fd)
 }
 
 // cgroupFlags are the options of a cgroup2 filesystem at CgroupRoot (proc_pid_mountinfo(5)); none where something else is there.

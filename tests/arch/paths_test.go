@@ -51,9 +51,10 @@ var pathExceptions = []struct {
 	{"libvserver/restore_mounts.go", "unix.Mount os.Mkdir os.Chmod os.WriteFile unix.MoveMount", "a tmpfs on /run/vsrun-criu that only CRIU sees"},
 	{"libvserver/callermounts.go", "unix.Unmount", "of the rootfs itself, when no process is left; no link is followed"},
 	{"libvserver/doctor/filesystems.go", "os.MkdirTemp os.Remove", "throwaway files of vsrun doctor"},
+	{"libvserver/host/cgroupflags.go", "unix.Open", "/run/vsrun-cgroup-flags, in a directory that is root's own"},
 	{"libvserver/host/try.go", "os.Mkdir os.WriteFile os.MkdirTemp os.RemoveAll", "throwaway files of vsrun doctor"},
-	{"libvserver/upper.go", "unix.Mkdir unix.UtimesNanoAt os.RemoveAll unix.Rmdir", "directories above a unified tree's upper layer, root's own; no container sees them, os.RemoveAll goes by descriptors"},
-	{"libvserver/upper_private.go", "unix.Mkdir unix.Link os.RemoveAll", "the same"},
+	{"libvserver/upper.go", "unix.Mkdir unix.UtimesNanoAt unix.Rmdir", "directories above a unified tree's upper layer, root's own; no container sees them"},
+	{"libvserver/upper_private.go", "unix.Mkdir unix.Link", "the same"},
 	{"libvserver/launch/overlay.go", "unix.Mount unix.MoveMount", "on / and the root filesystem's own directory, in a mount namespace that was just made for it"},
 	{"libvserver/launch/nodes.go", "unix.MoveMount unix.MountSetattr", "on / of a mount namespace that was just made for it"},
 }
