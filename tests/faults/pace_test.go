@@ -3,7 +3,9 @@ package faults
 import (
 	"fmt"
 	"hash/fnv"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -38,6 +40,14 @@ type pace struct {
 	all, did    [classes]int
 	found       map[string]*sweepPlaces // by fixture and operation
 	order       []string                // of them
+	spent       map[string]time.Duration
+}
+
+// on counts the time since begin as spent on something, and returns the time.
+func (p *pace) on(what string, begin time.Time) time.Time {
+	now := time.Now()
+	p.spent[what] += now.Sub(begin)
+	return now
 }
 
 // sweepPlaces are the places of an operation on a fixture that are still to be tried.
@@ -53,7 +63,7 @@ func (l *sweepPlaces) count(c class) (n int) {
 }
 
 func newPace(t *testing.T) *pace {
-	p := &pace{last: again, seen: map[string]bool{}, found: map[string]*sweepPlaces{}}
+	p := &pace{last: again, seen: map[string]bool{}, found: map[string]*sweepPlaces{}, spent: map[string]time.Duration{}}
 	if v := os.Getenv("VSRUN_TEST_TIME"); v != "" {
 		d, err := time.ParseDuration(v)
 		if err != nil {
@@ -123,8 +133,25 @@ func (p *pace) mine(place string) bool {
 	return p.parts < 2 || int(h.Sum32()>>4)%p.parts == p.part-1
 }
 
+// cut says that time was too short even for one place of each kind, "" if it was not.
+func (p *pace) cut() string {
+	switch {
+	case p.did[novel] < p.all[novel] && len(p.unseen) > 0:
+		return fmt.Sprintf("cut short by its limit of time: %d of %d places that are the first of their kind were tried, and none of %d operations'",
+			p.did[novel], p.all[novel], len(p.unseen))
+	case p.did[novel] < p.all[novel]:
+		return fmt.Sprintf("cut short by its limit of time: %d of %d places that are the first of their kind were tried", p.did[novel], p.all[novel])
+	case len(p.unseen) > 0:
+		return fmt.Sprintf("cut short by its limit of time: no place of %d operations was tried", len(p.unseen))
+	}
+	return ""
+}
+
 // report tells how many of the places there are were tried, and which were not.
 func (p *pace) report() {
+	for _, what := range slices.Sorted(maps.Keys(p.spent)) {
+		fmt.Printf("note: time for %s: %v\n", what, p.spent[what].Round(time.Second))
+	}
 	for c := range classes {
 		fmt.Printf("note: places, %s: %d of %d tried\n", c, p.did[c], p.all[c])
 	}

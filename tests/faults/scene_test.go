@@ -127,8 +127,8 @@ func (s *scene) world() []string {
 
 // kept are files that are meant to stay: caches, a mount point, a registry;
 // and what CRIU leaves in /tmp when it is killed.
-var kept = []string{"/run/vsrun-seccomp", "/run/vsrun-criu", "/run/criu.kdat", "/run/overlay/upper/vsrun-xid-*", "/run/overlay/upper/.criu.*",
-	"/run/overlay/work/*"}
+var kept = []string{"/run/vsrun-seccomp", "/run/vsrun-criu", "/run/vsrun-cgroup-flags", "/run/criu.kdat", "/run/overlay/upper/vsrun-xid-*",
+	"/run/overlay/upper/.criu.*", "/run/overlay/work/*"}
 
 // images is where checkpoints go.
 func (s *scene) images() string { return filepath.Join(s.dir, "images") }
@@ -240,6 +240,9 @@ func (s *scene) sane(where string, res harness.Result) {
 		s.t.Errorf("%s: a crash: %s", where, text)
 		return
 	}
+	if strings.Contains(text, "still alive") {
+		s.t.Errorf("%s: what was killed was held back: %s", where, text)
+	}
 	lines := strings.Split(text, "\n")
 	errors := 0
 	for _, l := range lines {
@@ -250,9 +253,4 @@ func (s *scene) sane(where string, res harness.Result) {
 	if text == "" || errors != 1 {
 		s.t.Errorf("%s: exit code %d, and says %q", where, res.Code, res.Stderr)
 	}
-}
-
-func exists(path string) bool {
-	_, err := os.Lstat(path)
-	return err == nil
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -52,17 +53,24 @@ func (i injection) String() string {
 type tracer struct {
 	inject  *injection
 	helpers bool
-	calls   []syscallAt          // in their order
-	forked  bool                 // it has started a program by Go's own means
-	awaits  map[syscallAt]bool   // the calls by which Go waits for the execve of such a program
-	helped  []syscallAt          // those of helpers
-	paths   map[syscallAt]uint64 // if not nil, which path through the code leads to each of calls
+	calls   []syscallAt           // in their order
+	forked  bool                  // it has started a program by Go's own means
+	awaits  map[syscallAt]bool    // the calls by which Go waits for the execve of such a program
+	helped  []syscallAt           // those of helpers
+	paths   map[tracedCall]uint64 // if not nil, which path through the code leads to each of calls and helped
 	pid     int
 	count   map[callOf]int
 	inside  map[int]bool // threads in a system call
 	fail    map[int]unix.Errno
+	done    bool        // the injection has been made: no call needs to be seen any more
 	group   map[int]int // of each thread
 	helper  map[int]bool
+}
+
+// tracedCall is a call of the runtime's, or of its helpers.
+type tracedCall struct {
+	helper bool
+	syscallAt
 }
 
 type callOf struct {
@@ -75,6 +83,7 @@ type callOf struct {
 func (t *tracer) run(c harness.Call) (harness.Result, error) {
 	runtime.LockOSThread() // all of ptrace is the starting thread's
 	defer runtime.UnlockOSThread()
+	defer onOneCPU()()
 	t.count, t.inside, t.fail = map[callOf]int{}, map[int]bool{}, map[int]unix.Errno{}
 	t.group, t.helper = map[int]int{}, map[int]bool{}
 	out, err := os.CreateTemp("", "traced")
@@ -105,6 +114,22 @@ func (t *tracer) run(c harness.Call) (harness.Result, error) {
 		err = fmt.Errorf("%v: still running after a minute; output: %s", c.Args, b)
 	}
 	return res, err
+}
+
+// onOneCPU keeps this thread, and what it starts, on one processor: it and what it traces take turns, and need not wake each other
+// on another one. The function that it returns lets the thread go again.
+func onOneCPU() func() {
+	var all, one unix.CPUSet
+	if unix.SchedGetaffinity(0, &all) != nil {
+		return func() {}
+	}
+	var cpu uint32
+	_, _, errno := unix.RawSyscall(unix.SYS_GETCPU, uintptr(unsafe.Pointer(&cpu)), 0, 0)
+	one.Set(int(cpu))
+	if errno != 0 || unix.SchedSetaffinity(0, &one) != nil {
+		return func() {}
+	}
+	return func() { _ = unix.SchedSetaffinity(0, &all) }
 }
 
 func (t *tracer) loop(pid int) (int, error) {
@@ -215,7 +240,7 @@ func (t *tracer) stopped(tid int, ws unix.WaitStatus) {
 	default:
 		signal = int(sig)
 	}
-	if !own && !t.helper[group] { // it is about to execute something
+	if t.done || !own && !t.helper[group] { // it is about to execute something
 		_ = unix.PtraceCont(tid, signal)
 		return
 	}
@@ -233,6 +258,7 @@ func (t *tracer) syscall(tid int, helper bool) bool {
 		t.inside[tid] = false
 		if errno, ok := t.fail[tid]; ok {
 			delete(t.fail, tid)
+			t.done = true
 			regs.Rax = uint64(-int64(errno))
 			_ = unix.PtraceSetRegs(tid, &regs)
 		}
@@ -255,9 +281,9 @@ func (t *tracer) syscall(tid int, helper bool) bool {
 		if t.forked && nr == unix.SYS_READ && regs.Rdx == 8 && t.awaits != nil {
 			t.awaits[at] = true
 		}
-		if t.paths != nil {
-			t.paths[at] = pathOf(tid, &regs)
-		}
+	}
+	if t.paths != nil {
+		t.paths[tracedCall{helper, at}] = pathOf(tid, &regs)
 	}
 	if t.inject == nil || t.inject.at != at || t.inject.helper != helper {
 		return true

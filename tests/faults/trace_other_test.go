@@ -24,12 +24,17 @@ type injection struct {
 
 func (injection) String() string { return "" }
 
+type tracedCall struct {
+	helper bool
+	syscallAt
+}
+
 type tracer struct {
 	inject        *injection
 	helpers       bool
 	calls, helped []syscallAt
 	awaits        map[syscallAt]bool
-	paths         map[syscallAt]uint64
+	paths         map[tracedCall]uint64
 }
 
 func (*tracer) run(harness.Call) (harness.Result, error) {
