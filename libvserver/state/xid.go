@@ -22,7 +22,7 @@ import (
 // crash: whoever wants the id next replaces it.
 //
 // Everybody may have ids: the directory is like /tmp, and nobody follows or
-// replaces links of others. Where it can't be had (no privilege, and root never
+// replaces links of others, but root those of users where none is left. Where it can't be had (no privilege, and root never
 // made one), a user has a registry of his own.
 
 // registry is the host's registry of context ids; tests have another.
@@ -86,7 +86,7 @@ func registryDir(i int) (dir string, private bool) {
 // reserveIn tries the ids in one registry.
 func (d *Dir) reserveIn(dir string, private bool, want uint32) (uint32, error) {
 	if want != 0 {
-		if err := d.takeXid(dir, private, want); err != nil {
+		if err := d.takeXid(dir, private, want, false); err != nil {
 			return 0, fmt.Errorf("%s: %w", spec.AnnotationPath("context.xid"), err)
 		}
 		return want, nil
@@ -94,20 +94,25 @@ func (d *Dir) reserveIn(dir string, private bool, want uint32) (uint32, error) {
 	const count = spec.MaxDynamicXID - spec.MinDynamicXID + 1
 	// Where to begin is anybody's guess, so that hardly ever two meet.
 	start := uint64(time.Now().UnixNano()>>8) * 2654435761 >> 8
-	for i := range uint64(count) {
-		xid := uint32(spec.MinDynamicXID + (start+i)%count)
-		switch err := d.takeXid(dir, private, xid); {
-		case err == nil:
-			return xid, nil
-		case !errors.Is(err, ErrXidInUse):
-			return 0, err
+	for _, fromUsers := range [...]bool{false, true} {
+		if fromUsers && (private || os.Geteuid() != 0) {
+			break
+		}
+		for i := range uint64(count) {
+			xid := uint32(spec.MinDynamicXID + (start+i)%count)
+			switch err := d.takeXid(dir, private, xid, fromUsers); {
+			case err == nil:
+				return xid, nil
+			case !errors.Is(err, ErrXidInUse):
+				return 0, err
+			}
 		}
 	}
 	return 0, fmt.Errorf("%w: all %d dynamic ones are", ErrXidInUse, count)
 }
 
-// takeXid makes the link of an id.
-func (d *Dir) takeXid(dir string, private bool, xid uint32) error {
+// takeXid makes the link of an id; fromUsers replaces that of another user.
+func (d *Dir) takeXid(dir string, private bool, xid uint32, fromUsers bool) error {
 	link := xidLink(dir, xid)
 	err := unix.Symlink(d.path, link)
 	if err == unix.ENOENT {
@@ -117,7 +122,7 @@ func (d *Dir) takeXid(dir string, private bool, xid uint32) error {
 		err = unix.Symlink(d.path, link)
 	}
 	if err == unix.EEXIST {
-		err = d.replaceXid(dir, xid)
+		err = d.replaceXid(dir, xid, fromUsers)
 	} else if err != nil {
 		err = &fs.PathError{Op: "symlink", Path: link, Err: err}
 	} else if private {
@@ -158,8 +163,8 @@ func ownRegistry(dir string) error {
 
 // replaceXid takes an id whose link is there but leads nowhere. Those who do so
 // wait for each other; nobody else removes a link but its own container.
-func (d *Dir) replaceXid(dir string, xid uint32) error {
-	if err := inUse(dir, xid, d.path); err != nil {
+func (d *Dir) replaceXid(dir string, xid uint32, fromUsers bool) error {
+	if err := inUse(dir, xid, d.path, fromUsers); err != nil {
 		return err
 	}
 	fd, err := openDir(dir)
@@ -171,7 +176,7 @@ func (d *Dir) replaceXid(dir string, xid uint32) error {
 	if err := flock(fd, patience); err != nil {
 		return &fs.PathError{Op: "lock", Path: dir, Err: err}
 	}
-	if err := inUse(dir, xid, d.path); err != nil {
+	if err := inUse(dir, xid, d.path, fromUsers); err != nil {
 		return err
 	}
 	name := strconv.FormatUint(uint64(xid), 10)
@@ -189,13 +194,16 @@ func (d *Dir) replaceXid(dir string, xid uint32) error {
 }
 
 // inUse returns an ErrXidInUse that says who has an id; nil if nobody does.
-func inUse(dir string, xid uint32, own string) error {
+func inUse(dir string, xid uint32, own string, fromUsers bool) error {
 	link := xidLink(dir, xid)
 	var st unix.Stat_t
 	if unix.Lstat(link, &st) != nil {
 		return nil
 	}
 	if int(st.Uid) != os.Geteuid() {
+		if fromUsers {
+			return nil
+		}
 		// What another user has left behind is for him to tell.
 		return fmt.Errorf("%w: user %d has %d", ErrXidInUse, st.Uid, xid)
 	}

@@ -128,6 +128,36 @@ func TestXidLeftOver(t *testing.T) {
 	}
 }
 
+// TestXidsTakenByUser: a user who takes all ids keeps root from none.
+func TestXidsTakenByUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, who takes from users what they have taken")
+	}
+	dir := testRegistry(t)
+	s := testStore(t)
+	_, own := withXid(t, s, "own", 0)
+	for xid := spec.MinDynamicXID; xid <= spec.MaxDynamicXID; xid++ {
+		link := filepath.Join(dir, strconv.Itoa(xid))
+		if xid == int(own.Xid) {
+			continue
+		}
+		if err := os.Symlink("/nowhere", link); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Lchown(link, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	_, rec := withXid(t, s, "web", 0)
+	if rec.Xid == own.Xid || rec.Xid < spec.MinDynamicXID {
+		t.Errorf("%d", rec.Xid)
+	}
+	var st unix.Stat_t
+	if err := unix.Lstat(filepath.Join(dir, strconv.Itoa(int(rec.Xid))), &st); err != nil || st.Uid != 0 {
+		t.Errorf("the link is of user %d, %v", st.Uid, err)
+	}
+}
+
 // TestXidRace: of many who want an id that was left over, one gets it.
 func TestXidRace(t *testing.T) {
 	dir := testRegistry(t)
