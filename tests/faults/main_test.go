@@ -15,6 +15,7 @@
 //	VSRUN_TEST_TIME=D         how long at most: what is new in an operation or a
 //	                          bundle is tried first, then what is like it; what
 //	                          there was no time for is told at the end
+//	VSRUN_TEST_BUNDLES=A,B    these alone; what is like a place of one that comes before them is left to it
 //	VSRUN_TEST_PART=I/N       one of N parts of the places, for runs side by side
 //	VSRUN_TEST_PLACE=ORDER    this one alone, as libvserver/fault has it
 //	VSRUN_TEST_CGROUP=v2      with nothing but cgroups of version 2

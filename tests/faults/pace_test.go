@@ -35,6 +35,7 @@ type pace struct {
 	last        class     // those up to this one are tried, in this round
 	turns       int       // operations that are to come in this round
 	part, parts int       // the places are shared out among several runs
+	only        []string  // bundles; if not nil, others' places are only looked for
 	unseen      []string  // operations for which there was no time to see what places there are
 	seen        map[string]bool
 	all, did    [classes]int
@@ -76,8 +77,14 @@ func newPace(t *testing.T) *pace {
 			t.Fatalf("VSRUN_TEST_PART=%s: want a number, a slash, and the number of parts", v)
 		}
 	}
+	if v := os.Getenv("VSRUN_TEST_BUNDLES"); v != "" {
+		p.only = strings.Split(v, ",")
+	}
 	return p
 }
+
+// others tells if a bundle's places are another run's.
+func (p *pace) others(bundle string) bool { return p.only != nil && !slices.Contains(p.only, bundle) }
 
 // rounds are what is tried one after the other, with all bundles.
 func (p *pace) rounds() []class {
@@ -104,11 +111,9 @@ func (p *pace) sort(name string, kinds map[string][]place) *sweepPlaces {
 	for c := range l.left {
 		l.left[c] = map[string][]place{}
 	}
+	bundle, _, _ := strings.Cut(name, " ")
 	for kind, places := range kinds {
 		for _, pl := range places {
-			if !p.mine(name + " " + pl.String()) {
-				continue
-			}
 			c := novel
 			switch {
 			case p.seen[pl.like]:
@@ -117,6 +122,9 @@ func (p *pace) sort(name string, kinds map[string][]place) *sweepPlaces {
 				c = detail
 			}
 			p.seen[pl.like] = true
+			if p.others(bundle) || !p.mine(name+" "+pl.String()) {
+				continue
+			}
 			l.left[c][kind] = append(l.left[c][kind], pl)
 			p.all[c]++
 		}
