@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -46,10 +47,9 @@ func rememberFlags(file string, now []string) (before []string, fd int) {
 		return now, -1
 	}
 	first := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB) == nil
-	for !first { // a shared one waits for who is writing
-		if err := unix.Flock(fd, unix.LOCK_SH); err != unix.EINTR {
-			break
-		}
+	// Who is writing has it for a moment, and no longer; without a lock the file is as good to read.
+	for try := 0; !first && try < 100 && unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) != nil; try++ {
+		time.Sleep(time.Millisecond)
 	}
 	var buf [256]byte
 	n, _ := unix.Pread(fd, buf[:], 0)
@@ -61,7 +61,10 @@ func rememberFlags(file string, now []string) (before []string, fd int) {
 	}
 	if first {
 		_, _ = unix.Pwrite(fd, []byte(strings.Join(before, " ")), 0)
-		_ = unix.Flock(fd, unix.LOCK_SH)
+		if unix.Flock(fd, unix.LOCK_SH|unix.LOCK_NB) != nil { // nobody is to wait for this one
+			unix.Close(fd)
+			fd = -1
+		}
 	}
 	return before, fd
 }

@@ -37,6 +37,15 @@ func TestRememberFlags(t *testing.T) {
 	sixth, f := rememberFlags(file, nil)
 	check("after one that was killed", sixth, all)
 	forgetFlags(f)
+	// One that stands still while it writes holds nobody up.
+	_, g := rememberFlags(file, all)
+	if err := unix.Flock(g, unix.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	eighth, h := rememberFlags(file, nil)
+	check("beside one that writes", eighth, all)
+	forgetFlags(h)
+	forgetFlags(g)
 	if got, fd := rememberFlags(filepath.Join(file, "none"), all); fd != -1 || !cmp.Equal(got, all) {
 		t.Errorf("without a file: %v, %d", got, fd)
 	}
