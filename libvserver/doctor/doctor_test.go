@@ -3,6 +3,7 @@ package doctor
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -94,6 +95,37 @@ func TestDirectory(t *testing.T) {
 		got, ok := e.directory(path)
 		if ok != want || len(e.checks) != 1 || (e.checks[0].Verdict == Failed) != !want {
 			t.Errorf("%s: %s, %v, %+v", path, got, ok, e.checks)
+		}
+	}
+}
+
+// TestLayout: doctor names the layout that unify takes, and why.
+func TestLayout(t *testing.T) {
+	none, old := errors.New("no layers: casefold"), errors.New("overlay option lowerdir: invalid argument")
+	for name, c := range map[string]struct {
+		dataOnly, layers error
+		want             []Check
+	}{
+		"Linux 6.5": {nil, nil, []Check{
+			{Name: "overlay layers", Since: "3.18"},
+			{Name: "overlay with data-only layers", Since: "6.5", Detail: "unify makes trees of the layout objects"},
+		}},
+		"an older kernel": {old, nil, []Check{
+			{Name: "overlay layers", Since: "3.18"},
+			{Name: "overlay with data-only layers", Since: "6.5", Verdict: Lacking, Detail: old.Error(),
+				Advice: "unify makes trees of the layout links: what is equal in owner, mode and times, too, is shared, by hard links"},
+		}},
+		"no layers from that filesystem": {none, none, []Check{
+			{Name: "overlay layers", Since: "3.18", Verdict: Lacking, Detail: none.Error(),
+				Advice: "no copy-on-write roots here: put the store on ext4, xfs or btrfs"},
+			{Name: "overlay with data-only layers", Since: "6.5", Verdict: Lacking, Detail: none.Error(),
+				Advice: "no container can run on a unified tree here"},
+		}},
+	} {
+		e := &examiner{}
+		e.layout(c.dataOnly, c.layers)
+		if d := cmp.Diff(c.want, e.checks); d != "" {
+			t.Errorf("%s: %s", name, d)
 		}
 	}
 }

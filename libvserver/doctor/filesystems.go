@@ -10,6 +10,7 @@ import (
 
 	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/quota"
+	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
 
 func (e *examiner) filesystems(o Options) {
@@ -102,6 +103,7 @@ func (e *examiner) store(dir string) {
 		e.lacking("overlay, id maps and fs-verity", "only root can try", "run vsrun doctor as root")
 		return
 	}
+	e.layout(host.TryOverlayDataOnly(dir), host.TryOverlay(dir))
 	try := func(name, since string, err error, advice string) {
 		c := Check{Name: name, Since: since, Advice: advice}
 		if err != nil {
@@ -109,13 +111,30 @@ func (e *examiner) store(dir string) {
 		}
 		e.add(c)
 	}
-	try("overlay layers", host.Overlay.Since, host.TryOverlay(dir),
-		"no copy-on-write roots here: put the store on ext4, xfs or btrfs")
-	try("overlay with data-only layers", host.OverlayDataOnlySince, host.TryOverlayDataOnly(dir),
-		"unified files are hard links instead, which share owner, mode and times too")
 	try("idmapped mounts", host.IdmappedMounts.Since, host.TryIdmap(dir),
 		"guests with a user namespace need files of their own ids")
 	try("fs-verity", "5.4", host.TryVerity(dir),
 		"unified files are protected by read-only mounts alone; ext4: tune2fs -O verity DEVICE (and CONFIG_FS_VERITY)")
 	try("project quotas", host.QuotactlFd.Since, quota.CheckDir(dir), "no disk limits for guests here (org.linux-vserver.disk.*)")
+}
+
+// layout says in which layout unify makes trees here, and why, of what the probes say.
+func (e *examiner) layout(dataOnly, layers error) {
+	plain := Check{Name: "overlay layers", Since: host.Overlay.Since}
+	if layers != nil {
+		plain.Verdict, plain.Detail = Lacking, layers.Error()
+		plain.Advice = "no copy-on-write roots here: put the store on ext4, xfs or btrfs"
+	}
+	e.add(plain)
+	c := Check{Name: "overlay with data-only layers", Since: host.OverlayDataOnlySince, Detail: "unify makes trees of the layout objects"}
+	if dataOnly != nil {
+		c.Verdict, c.Detail = Lacking, dataOnly.Error()
+	}
+	switch l, err := tree.LayoutFor(dataOnly, layers); {
+	case err != nil:
+		c.Advice = "no container can run on a unified tree here"
+	case l == tree.LayoutLinks:
+		c.Advice = "unify makes trees of the layout links: what is equal in owner, mode and times, too, is shared, by hard links"
+	}
+	e.add(c)
 }

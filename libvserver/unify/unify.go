@@ -202,13 +202,11 @@ func LayoutFor(trees []string, store string) (tree.Layout, error) {
 		}
 		store = filepath.Dir(store)
 	}
-	if host.TryOverlayDataOnly(store) == nil {
-		return tree.LayoutObjects, nil
+	l, err := tree.LayoutFor(host.TryOverlayDataOnly(store), host.TryOverlay(store))
+	if err != nil {
+		err = fmt.Errorf("no container could run on a unified tree there: overlayfs takes no layers from that filesystem (--layout links makes one all the same): %w", err)
 	}
-	if err := host.TryOverlay(store); err != nil {
-		return 0, fmt.Errorf("no container could run on a unified tree there: overlayfs takes no layers from that filesystem (--layout links makes one all the same): %w", err)
-	}
-	return tree.LayoutLinks, nil
+	return l, err
 }
 
 // openStore opens the store, or makes it. A dry run makes none: it uses one that is gone when it ends.

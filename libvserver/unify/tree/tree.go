@@ -81,6 +81,19 @@ func (l Layout) String() string {
 	return "unknown layout"
 }
 
+// LayoutFor is the layout of trees on a filesystem, by what host.TryOverlayDataOnly
+// and host.TryOverlay say of it. Where overlayfs takes no layers from it
+// at all, that is the error.
+func LayoutFor(dataOnly, layers error) (Layout, error) {
+	switch {
+	case dataOnly == nil:
+		return LayoutObjects, nil
+	case layers == nil:
+		return LayoutLinks, nil
+	}
+	return 0, layers
+}
+
 // Verity says which of a tree's files carry the fs-verity digest of their
 // object, as the overlay's mount option verity (Linux 6.6) knows it.
 type Verity byte
