@@ -79,20 +79,12 @@ func (s *scene) call(args ...string) harness.Call {
 
 func (s *scene) try(args ...string) harness.Result {
 	s.t.Helper()
-	res, err := rt.Run(s.call(args...))
-	if err != nil {
-		s.t.Error(err)
-	}
-	return res
+	return rt.Try(s.t, s.call(args...))
 }
 
 func (s *scene) must(args ...string) harness.Result {
 	s.t.Helper()
-	res := s.try(args...)
-	if res.Code != 0 {
-		s.t.Fatalf("%s: exit code %d: %s", strings.Join(args, " "), res.Code, res.Stderr)
-	}
-	return res
+	return rt.Must(s.t, s.call(args...))
 }
 
 type report struct {

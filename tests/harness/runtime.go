@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"testing"
 	"time"
 )
 
@@ -194,6 +195,26 @@ func (r *Runtime) Run(c Call) (Result, error) {
 			strings.Join(argv, " "), timeout, bytes.TrimSpace(e))
 	}
 	return res, nil
+}
+
+// Try is Run for a test, which fails only when the call can't be made, or hangs.
+func (r *Runtime) Try(t testing.TB, c Call) Result {
+	t.Helper()
+	res, err := r.Run(c)
+	if err != nil {
+		t.Error(err)
+	}
+	return res
+}
+
+// Must is Try for what has to succeed.
+func (r *Runtime) Must(t testing.TB, c Call) Result {
+	t.Helper()
+	res := r.Try(t, c)
+	if res.Code != 0 {
+		t.Fatalf("%s: exit code %d: %s%s", strings.Join(c.Args, " "), res.Code, res.Stdout, res.Stderr)
+	}
+	return res
 }
 
 // Poll calls f until it returns true or the timeout has passed, and reports

@@ -59,23 +59,14 @@ func (p *place) call(args ...string) harness.Call {
 		PureV2: p.v2 || layout == "v2" && harness.CgroupLayout() != "v2"}
 }
 
-// try calls the runtime and fails the test only when the call hangs.
 func (p *place) try(args ...string) harness.Result {
 	p.t.Helper()
-	res, err := rt.Run(p.call(args...))
-	if err != nil {
-		p.t.Error(err)
-	}
-	return res
+	return rt.Try(p.t, p.call(args...))
 }
 
 func (p *place) must(args ...string) harness.Result {
 	p.t.Helper()
-	res := p.try(args...)
-	if res.Code != 0 {
-		p.t.Fatalf("%s: exit code %d: %s", strings.Join(args, " "), res.Code, res.Stderr)
-	}
-	return res
+	return rt.Must(p.t, p.call(args...))
 }
 
 func (p *place) noLeaks() {

@@ -80,20 +80,12 @@ func (p *place) call(args ...string) harness.Call {
 
 func (p *place) try(args ...string) harness.Result {
 	p.t.Helper()
-	res, err := rt.Run(p.call(args...))
-	if err != nil {
-		p.t.Error(err)
-	}
-	return res
+	return rt.Try(p.t, p.call(args...))
 }
 
 func (p *place) must(args ...string) harness.Result {
 	p.t.Helper()
-	res := p.try(args...)
-	if res.Code != 0 {
-		p.t.Fatalf("%q: exit code %d: %s", args, res.Code, res.Stderr)
-	}
-	return res
+	return rt.Must(p.t, p.call(args...))
 }
 
 func (p *place) world() []string { return harness.World(tag, nil, "/run/vsrun-seccomp") }

@@ -172,20 +172,12 @@ func (p *place) call(args ...string) harness.Call {
 
 func (p *place) try(args ...string) harness.Result {
 	p.t.Helper()
-	res, err := rt.Run(p.call(args...))
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	return res
+	return rt.Try(p.t, p.call(args...))
 }
 
 func (p *place) must(args ...string) harness.Result {
 	p.t.Helper()
-	res := p.try(args...)
-	if res.Code != 0 {
-		p.t.Fatalf("%s: exit code %d: %s%s", strings.Join(args, " "), res.Code, res.Stdout, res.Stderr)
-	}
-	return res
+	return rt.Must(p.t, p.call(args...))
 }
 
 // end checks that nothing is left.
