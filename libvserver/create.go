@@ -33,7 +33,12 @@ func (r *Runtime) Create(o *CreateOptions) error {
 	if err != nil {
 		return err
 	}
-	defer n.close()
+	defer func() {
+		n.close()
+		if n.process != nil && n.process.Shared() {
+			launch.Forget()
+		}
+	}()
 	if n.plan.Console.Wanted && o.ConsoleSocket == "" {
 		return errors.New("cannot allocate tty if runc will detach without setting console socket")
 	}

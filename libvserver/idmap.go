@@ -141,7 +141,7 @@ func runProgram(path string, args []string) (output string, err error) {
 		return "", err
 	}
 	defer r.Close()
-	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Env: os.Environ(), Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}})
+	pid, err := syscall.ForkExec(path, args, &syscall.ProcAttr{Env: []string{"PATH=" + os.Getenv("PATH")}, Files: []uintptr{null.Fd(), w.Fd(), w.Fd()}})
 	w.Close()
 	if err != nil {
 		return "", fmt.Errorf("fork/exec %s: %w", path, err)

@@ -1,11 +1,7 @@
 package launch
 
 import (
-	"bytes"
-	"os"
 	"slices"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -18,7 +14,10 @@ import (
 func (c *compiler) joinContainer(s plan.JoinContainer) {
 	c.prctl("PR_SET_DUMPABLE", unix.PR_SET_DUMPABLE, 0)
 	if c.d.PIDInside {
-		c.forget()
+		if args, _ := ownStrings(); args.from < args.to {
+			c.emit(opWipe, "", val(args.from), val(args.to))
+		}
+		c.forget() // what the program gets is kept elsewhere
 	}
 	c.closeFrom(3+s.Preserve, 0, c.d.Reports, c.d.Init, c.d.Root, c.d.Console)
 	if ns := s.Namespaces; ns != 0 {
@@ -31,33 +30,6 @@ func (c *compiler) joinContainer(s plan.JoinContainer) {
 	if c.d.PIDInside && s.Namespaces&unix.CLONE_NEWPID != 0 {
 		c.fork()
 	}
-}
-
-// forget takes the runtime's arguments and environment from a child that has a copy of its memory: who may trace it finds them
-// in /proc/PID/environ. What the program gets is kept elsewhere.
-func (c *compiler) forget() {
-	if from, to := ownStrings(); from < to {
-		c.emit(opWipe, "", val(from), val(to))
-	}
-}
-
-// ownStrings is where the kernel has put this program's arguments and environment: fields 48 and 51 of proc_pid_stat(5). Both are
-// 0 if that can't be told.
-func ownStrings() (from, to uintptr) {
-	text, err := os.ReadFile("/proc/self/stat")
-	if err != nil {
-		return 0, 0
-	}
-	f := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:])) // field 2 may hold anything
-	if len(f) < 49 {
-		return 0, 0
-	}
-	start, err1 := strconv.ParseUint(f[45], 10, 64)
-	end, err2 := strconv.ParseUint(f[48], 10, 64)
-	if err1 != nil || err2 != nil || start == 0 || start > end {
-		return 0, 0
-	}
-	return uintptr(start), uintptr(end)
 }
 
 // fork goes on in a child: a process is in a pid namespace only if it was born there. The child is one of the runtime's

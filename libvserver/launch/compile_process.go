@@ -49,6 +49,9 @@ func (c *compiler) process(s plan.Step) error {
 	case plan.Landlock:
 		c.landlock(s)
 	case plan.WaitStart:
+		if !c.shared {
+			c.forget()
+		}
 		c.emit(opReady, "accept", val(c.d.Listener))
 	case plan.Seccomp:
 		return c.seccomp(s)

@@ -399,15 +399,3 @@ func TestForkedIsAChild(t *testing.T) {
 		t.Errorf("taken for the child: %d", p.PID)
 	}
 }
-
-func TestOwnStrings(t *testing.T) {
-	from, to := ownStrings()
-	if from >= to || to-from < uintptr(len(os.Args[0])) {
-		t.Fatalf("from %#x to %#x", from, to)
-	}
-	for i := range len(os.Args[0]) {
-		if *(*byte)(pointer(from + uintptr(i))) != os.Args[0][i] {
-			t.Fatalf("%#x does not have the arguments", from)
-		}
-	}
-}

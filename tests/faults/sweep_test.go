@@ -31,7 +31,6 @@ type operation struct {
 	stays bool
 	// keeps: what it is done to are files, which it leaves as they are, and no container; they are made once.
 	keeps  bool
-	helper string // the operation whose helper does the same
 	only   string // the one fixture to try it with, "" for all
 }
 
@@ -68,27 +67,22 @@ func operations() []operation {
 		{name: "deletepaused", before: [][]string{runIt, {"pause", idWord}}, args: []string{"delete", "--force", idWord}, only: "plain"},
 		{name: "update", before: [][]string{runIt}, args: []string{"update", "--pids-limit", "20", "--memory", "50000000", idWord}, only: "limits"},
 		{name: "checkpoint", before: [][]string{runIt}, args: append(slices.Clone(checkpoint), idWord), only: "criu"},
-		{name: "checkpointleave", before: [][]string{runIt}, args: append(slices.Clone(checkpoint), "--leave-running", idWord), helper: "checkpoint", only: "criu"},
+		{name: "checkpointleave", before: [][]string{runIt}, args: append(slices.Clone(checkpoint), "--leave-running", idWord), only: "criu"},
 		{name: "restore", before: [][]string{runIt, append(slices.Clone(checkpoint), idWord)},
 			args: []string{"restore", "-d", "-b", bundleWord, "--image-path", imagesWord, idWord}, keeps: true, only: "criu"},
 		{name: "foreground", args: []string{"run", "-b", bundleWord, idWord}, only: "short"},
 	}
 }
 
-// place is where something happens, and what.
-type place struct {
-	order  string     // for the build with faults: KIND:NAME#N=ACTION
-	inject *injection // a system call of the runtime's own
-	note   string
-	like   string // the same for all that are stopped in the same way at the same place of the code
-	detail bool
-}
-
-func (p place) String() string {
-	if p.inject != nil {
-		return p.inject.String()
+// family are the operations that carry out the same steps in the same way.
+func (op *operation) family() string {
+	switch {
+	case op.name == "create", op.name == "run", op.name == "foreground":
+		return "launch"
+	case strings.HasPrefix(op.name, "exec"):
+		return "exec"
 	}
-	return strings.TrimSpace(p.order + " " + p.note)
+	return op.name
 }
 
 // on tells if an operation is tried with a fixture.
@@ -323,117 +317,6 @@ func (w *sweep) run() {
 		}
 	}
 	w.scene.gone(w.op.name + " at last")
-}
-
-// anyOf leaves n places of all.
-func anyOf(kinds map[string][]place, n int, rng *rand.Rand) map[string][]place {
-	left := map[string][]place{}
-	names := slices.Sorted(maps.Keys(kinds))
-	for range n {
-		kind := names[rng.IntN(len(names))]
-		left[kind] = []place{kinds[kind][rng.IntN(len(kinds[kind]))]}
-	}
-	return left
-}
-
-// Errnos that are tried: what a full disk, a full table and a broken device say.
-var errnos = []unix.Errno{unix.EIO, unix.ENOSPC, unix.ENOMEM, unix.EMFILE, unix.EACCES}
-
-// places asks the runtime, and the kernel, where it can be stopped.
-func (w *sweep) places() map[string][]place {
-	w.t.Helper()
-	all := map[string][]place{}
-	w.setUp()
-	_ = os.Remove(w.trace)
-	c := w.scene.call(w.args(w.op.args)...)
-	c.Env = append(slices.Clone(c.Env), fault.Trace+"="+w.trace)
-	if res, err := rt.Run(c); err != nil || res.Code != 0 != w.f.fails {
-		w.t.Fatalf("%s: exit code %d, %v: %s", w.op.name, res.Code, err, res.Stderr)
-	}
-	text, err := os.ReadFile(w.trace)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	n := 0
-	alike := map[string]int{} // steps that say the same are told apart by their order
-	general := strings.NewReplacer(filepath.Join(w.dir, w.f.name), bundleWord, w.id, idWord)
-	for line := range strings.Lines(string(text)) {
-		where, note, _ := strings.Cut(strings.TrimSpace(line), "\t")
-		note, _, _ = strings.Cut(note, "\t")
-		kind, name, _ := strings.Cut(where, ":")
-		errno := errnos[n%len(errnos)]
-		n++
-		add := func(what, action string) {
-			like := strings.Join([]string{what, w.op.name, general.Replace(note)}, "\t")
-			switch kind {
-			case "point":
-				like += name
-			case "insn", "hook":
-				like = strings.Join([]string{what, general.Replace(note)}, "\t") // whatever has compiled it
-				fallthrough
-			default:
-				alike[like]++
-				like += fmt.Sprint("\t", alike[like])
-			}
-			all[what] = append(all[what], place{order: where + "=" + action, note: note, like: like, detail: strings.HasPrefix(what, "insn")})
-		}
-		switch kind {
-		case "point":
-			point, _, _ := strings.Cut(name, "#")
-			w.reached[point] = true
-			add("point kill", "kill")
-		case "step":
-			add("step kill", "kill")
-			add("step die", "die")
-			add("step errno", strconv.Itoa(int(errno)))
-		case "outside":
-			add("step kill", "kill")
-			add("step errno", strconv.Itoa(int(errno)))
-		case "insn", "hook":
-			add("insn errno", strconv.Itoa(int(errno)))
-			add("insn die", "die")
-		}
-	}
-	if len(all["point kill"]) == 0 {
-		w.t.Errorf("%s passes no point", w.op.name)
-	}
-	w.tearDown()
-	if !canTrace || w.f.prefix != nil {
-		return all
-	}
-	w.setUp()
-	tr := tracer{helpers: true, paths: map[tracedCall]uint64{}, awaits: map[syscallAt]bool{}}
-	if res, err := tr.run(w.scene.call(w.args(w.op.args)...)); err != nil || res.Code != 0 != w.f.fails {
-		w.t.Fatalf("%s, traced: exit code %d, %v: %s", w.op.name, res.Code, err, res.Stderr)
-	}
-	calls := func(kind string, list []syscallAt, helper bool) {
-		for _, at := range list {
-			errno := errnos[n%len(errnos)]
-			n++
-			name := w.op.name
-			if helper && w.op.helper != "" {
-				name = w.op.helper
-			}
-			path := fmt.Sprintf("%s\t%s\t%d\t%x", kind, name, at.nr, tr.paths[tracedCall{helper, at}])
-			detail := alike[path] > 0
-			if alike[path]++; detail {
-				path += "\tmore"
-			}
-			all[kind+" kill"] = append(all[kind+" kill"], place{inject: &injection{at: at, helper: helper}, like: path + "\tkill", detail: detail})
-			if tr.awaits[at] && !helper {
-				continue // a pipe's read does not fail, and Go would wait for the end of a program that waits for its input
-			}
-			switch at.nr {
-			case unix.SYS_CLOSE, unix.SYS_WAIT4, unix.SYS_FCHDIR:
-				continue // they never fail where they are used, and what is not closed, reaped or left holds others up
-			}
-			all[kind+" errno"] = append(all[kind+" errno"], place{inject: &injection{at: at, errno: errno, helper: helper}, like: path + "\terrno", detail: detail})
-		}
-	}
-	calls("call", tr.calls, false)
-	calls("helper's call", tr.helped, true)
-	w.tearDown()
-	return all
 }
 
 // setUp does what comes before the operation.

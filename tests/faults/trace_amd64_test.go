@@ -1,9 +1,7 @@
 package faults
 
 import (
-	"encoding/binary"
 	"fmt"
-	"hash/fnv"
 	"os"
 	"os/exec"
 	"runtime"
@@ -283,7 +281,7 @@ func (t *tracer) syscall(tid int, helper bool) bool {
 		}
 	}
 	if t.paths != nil {
-		t.paths[tracedCall{helper, at}] = pathOf(tid, &regs)
+		t.paths[tracedCall{helper, at}] = pathOf(tid, &regs, helper)
 	}
 	if t.inject == nil || t.inject.at != at || t.inject.helper != helper {
 		return true
@@ -336,34 +334,4 @@ func syscallName(nr int) string {
 		return s
 	}
 	return fmt.Sprintf("syscall %d", nr)
-}
-
-// pathOf is a number for the return addresses on the stack of a stopped thread: Go keeps frame pointers.
-func pathOf(tid int, regs *unix.PtraceRegs) uint64 {
-	h := fnv.New64a()
-	add := func(v uint64) { _, _ = h.Write(binary.NativeEndian.AppendUint64(nil, v)) }
-	word := func(addr uint64) uint64 {
-		var b [8]byte
-		if n, err := unix.PtracePeekData(tid, uintptr(addr), b[:]); err != nil || n != len(b) {
-			return 0
-		}
-		return binary.NativeEndian.Uint64(b[:])
-	}
-	add(regs.Rip)
-	if ret := word(regs.Rsp); ret>>28 == 0 { // what has made no frame has the address there; else it may be anything
-		add(ret)
-	}
-	frame := regs.Rbp
-	for range 40 {
-		next, ret := word(frame), word(frame+8)
-		if ret == 0 {
-			break
-		}
-		add(ret)
-		if next <= frame {
-			break
-		}
-		frame = next
-	}
-	return h.Sum64()
 }

@@ -42,7 +42,7 @@ var suites = []suite{
 		limit: 30 * time.Minute},
 	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=8 tests/vm/suite/gotest -timeout 55m -skip '" + criuTests + "' tests/integration", limit: time.Hour},
 	{name: "checkpoint", command: "NOTES=1 tests/vm/suite/gotest -timeout 40m -run '" + criuTests + "' tests/integration", limit: 45 * time.Minute},
-	{name: "faults", command: faults, limit: 70 * time.Minute},
+	{name: "faults", command: faults, limit: 85 * time.Minute},
 	{name: "load", command: "NOTES=1 VSRUN_TEST_CLOCK=1 VSRUN_LOAD_TIME=2m VSRUN_LOAD_CYCLES=500 tests/vm/suite/gotest -timeout 25m tests/load", limit: 30 * time.Minute},
 	{name: "conformance", command: profile + "tests/vm/suite/gotest -timeout 55m --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
 	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute},
@@ -55,9 +55,9 @@ const profile = "echo 'profile acme_secure_profile flags=(attach_disconnected,me
 const criuTests = "Checkpoint|Restore|PreDump|PageServer|LazyPages"
 
 // faults is run in two parts side by side, one for each processor.
-const faults = `export NOTES=1 VSRUN_TEST_FAULTS=all VSRUN_TEST_TIME=60m
+const faults = `export NOTES=1 VSRUN_TEST_FAULTS=all VSRUN_TEST_TIME=75m
 for part in 1 2; do
-	EVENTS=/out/events-$part.json VSRUN_TEST_PART=$part/2 tests/vm/suite/gotest -timeout 67m tests/faults &
+	EVENTS=/out/events-$part.json VSRUN_TEST_PART=$part/2 tests/vm/suite/gotest -timeout 82m tests/faults &
 done
 code=0
 wait -n || code=1
