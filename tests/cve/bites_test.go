@@ -86,7 +86,14 @@ var weak = []mutation{
 		{"libvserver/tracers.go", " || r.Store.Traced(id))", ")"},
 	}},
 	{name: "who joins keeps the environment of the caller", tests: "TestJoinPeeked/exec,withCAP_SYS_PTRACE", edits: []edit{
-		{dirLaunch + "compile_exec.go", "		c.emit(opWipe, \"\", val(from), val(to))\n", ""},
+		{dirLaunch + "compile_exec.go", "		c.forget() // what the program gets is kept elsewhere\n", ""},
+	}},
+	{name: "who waits for start keeps the environment of the caller", tests: "TestCreatedPeeked/in-the-runtime's-memory TestCreatedPeeked/in-a-copy-of-it", edits: []edit{
+		{"libvserver/create.go", "			launch.Forget()\n", ""},
+		{dirLaunch + "compile_process.go", "			c.forget()\n", ""},
+	}},
+	{name: "of the caller's environment Go's copies are left", tests: "TestJoinPeeked/exec,withCAP_SYS_PTRACE TestCreatedPeeked/in-a-copy-of-it", edits: []edit{
+		{dirLaunch + "forget.go", `p := uintptr(unsafe.Pointer(unsafe.StringData(e))); e != ""`, `p := uintptr(unsafe.Pointer(unsafe.StringData(e))); false`},
 	}},
 	{name: "who joins is seen with the mounts of the host", tests: "TestJoinPeeked/exec", edits: []edit{
 		{dirLaunch + "exec.go", "return t.Namespaces & (unix.CLONE_NEWPID | unix.CLONE_NEWNS)", "return t.Namespaces & unix.CLONE_NEWPID"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -85,8 +86,8 @@ func TestJoinPeeked(t *testing.T) {
 	for _, how := range []string{"exec", "exec -d -t", "create", "startContainer", "exec, with CAP_SYS_PTRACE"} {
 		t.Run(strings.ReplaceAll(how, " ", ""), func(t *testing.T) {
 			p := attack(t, "2016-9962", "pid 1 reads environment and mounts of "+how, map[bool]string{true: "vsrun before its fix"}[strings.HasPrefix(how, "exec")], "args:/bin/true")
-			word := p.tag + "-secret"
-			p.env = append(p.env, "HOST_ENV="+word)
+			word := p.tag + "-mount"
+			backwards := p.secret()
 			at := p.path(word)
 			p.check(os.Mkdir(at, 0o755))
 			p.check(unix.Mount("tmpfs", at, "tmpfs", 0, ""))
@@ -95,7 +96,7 @@ func TestJoinPeeked(t *testing.T) {
 			if strings.HasSuffix(how, "CAP_SYS_PTRACE") {
 				caps = []string{allCaps}
 			}
-			p.bundle("a", append(caps, "args:/bin/probe peek "+word, "-mounts[destination=/sys/fs/cgroup]")...)
+			p.bundle("a", append(caps, "args:/bin/probe peek "+word+" "+backwards, "-mounts[destination=/sys/fs/cgroup]")...)
 			p.must("run", "--help") // the runtime is in the page cache
 			id, out := p.detached("a")
 			if !p.waitOutput(out, "ready") {
@@ -121,13 +122,53 @@ func TestJoinPeeked(t *testing.T) {
 				line = strings.TrimSpace(line)
 				switch {
 				case !strings.HasPrefix(line, "READ"):
-				case !strings.HasPrefix(how, "exec") && line == "READ in environ":
+				case !strings.HasPrefix(how, "exec") && line == "READ in environ", !strings.HasPrefix(how, "exec") && line == "READ in memory":
 					p.falls("%s", line)
 				case strings.HasPrefix(how, "exec"):
 					p.falls("%s", line)
 				default:
 					// A container that is built in a shared pid namespace begins with the host's mounts.
 					p.note("information: %s", line)
+				}
+			}
+			p.remove(id)
+		})
+	}
+}
+
+// secret puts a word into the environment of the runtime's caller, and returns it backwards.
+func (p *place) secret() string {
+	word := []byte(p.tag + "-secret")
+	p.env = append(p.env, "HOST_ENV="+string(word))
+	slices.Reverse(word)
+	return string(word)
+}
+
+// What an exec has brought into a container that is only created may trace there: what waits for start has been the runtime.
+func TestCreatedPeeked(t *testing.T) {
+	for _, c := range []struct{ name, edit string }{
+		{"in the runtime's memory", ""}, {"in a copy of it", `linux.namespaces+={"type":"time"}`},
+	} {
+		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
+			p := attack(t, "2016-9962", "who came later reads the environment of create: "+c.name, "vsrun before its fix", "args:/bin/sleep 1000",
+				"-mounts[destination=/sys/fs/cgroup]")
+			if c.edit != "" {
+				p.config("b", c.edit)
+			}
+			backwards := p.secret()
+			id, out := p.tag+"-b", p.path("tracer.out")
+			p.must("create", "-b", p.path("b"), id)
+			p.env = p.env[:len(p.env)-1]
+			p.execInto(out, "--cap", "CAP_SYS_PTRACE", id, "/bin/probe", "peek", p.tag+"-none", backwards)
+			if !p.waitOutput(out, "ready") {
+				t.Fatal("the attacker does not run")
+			}
+			rounds(20, func(int) bool { p.must("exec", id, "/bin/true"); return true })
+			text, err := os.ReadFile(out)
+			p.check(err)
+			for line := range strings.Lines(string(text)) {
+				if line != "ready\n" {
+					p.falls("%s", strings.TrimSpace(line))
 				}
 			}
 			p.remove(id)

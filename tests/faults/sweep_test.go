@@ -30,8 +30,8 @@ type operation struct {
 	// stays: what fails leaves the container as it was, so it is used again.
 	stays bool
 	// keeps: what it is done to are files, which it leaves as they are, and no container; they are made once.
-	keeps  bool
-	only   string // the one fixture to try it with, "" for all
+	keeps bool
+	only  string // the one fixture to try it with, "" for all
 }
 
 const (

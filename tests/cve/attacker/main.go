@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -22,7 +23,7 @@ func main() {
 	case "exe":
 		exe(os.Args[2])
 	case "peek":
-		peek(os.Args[2])
+		peek(os.Args[2], os.Args[3])
 	}
 }
 
@@ -129,16 +130,45 @@ func exe(dir string) {
 }
 
 // peek tries for ever to read a word of the host's in what the kernel tells of others: their environment, arguments and
-// memory maps, and the mounts that they see.
-func peek(word string) {
+// memory maps, and the mounts that they see; and a secret in their memory, which is told backwards, so that it is in no
+// configuration.
+func peek(word, backwards string) {
+	b := []byte(backwards)
+	slices.Reverse(b)
+	secret := string(b)
 	fmt.Println("ready")
 	for {
 		for _, pid := range others() {
+			if inMemory(pid, secret) {
+				say("READ in memory")
+			}
 			for _, f := range []string{"environ", "cmdline", "maps", "mountinfo", "mounts", "mountstats", "cgroup"} {
-				if data, err := os.ReadFile("/proc/" + pid + "/" + f); err == nil && bytes.Contains(data, []byte(word)) {
+				if data, err := os.ReadFile("/proc/" + pid + "/" + f); err == nil && (bytes.Contains(data, []byte(word)) || bytes.Contains(data, []byte(secret))) {
 					say("READ in " + f)
 				}
 			}
 		}
 	}
+}
+
+// inMemory looks for a secret in what another process may write to.
+func inMemory(pid, secret string) bool {
+	mem, err := os.Open("/proc/" + pid + "/mem")
+	if err != nil {
+		return false
+	}
+	defer mem.Close()
+	maps, _ := os.ReadFile("/proc/" + pid + "/maps")
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		if n, _ := fmt.Sscanf(line, "%x-%x rw", &from, &to); n < 2 || !strings.Contains(line, " rw") {
+			continue
+		}
+		text := make([]byte, min(to-from, 8<<20))
+		n, _ := mem.ReadAt(text, from)
+		if bytes.Contains(text[:n], []byte(secret)) {
+			return true
+		}
+	}
+	return false
 }
