@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/vsrun/vsrun/libvserver/host"
 )
 
 // Pids returns the processes in the cgroup, and with all those in cgroups below it too, as the caller's pid namespace
@@ -18,7 +20,8 @@ func (m *Manager) Pids(all bool) ([]int, error) {
 		return nil, ErrNoCgroup
 	}
 	if all {
-		return pidsBelow(d.path)
+		pids, err := pidsBelow(d.path)
+		return once(pids), err
 	}
 	return pidsIn(d.path)
 }
@@ -53,11 +56,13 @@ func (m *Manager) Exists() bool {
 	return d != nil && unix.Access(d.path, unix.F_OK) == nil
 }
 
+// pidsIn returns the processes of one cgroup. Those of a threaded one are listed where its threaded subtree begins, too, and may
+// be in several of that.
 func pidsIn(path string) ([]int, error) {
 	s, err := readAll(path + "/cgroup.procs")
 	file := "/cgroup.procs"
-	if err == unix.EOPNOTSUPP {
-		// A threaded cgroup: its processes are listed where their subtree begins.
+	threaded := err == unix.EOPNOTSUPP
+	if threaded {
 		file = "/cgroup.threads"
 		s, err = readAll(path + file)
 	}
@@ -67,10 +72,19 @@ func pidsIn(path string) ([]int, error) {
 	var pids []int
 	for line := range strings.SplitSeq(s, "\n") {
 		if pid, err := strconv.Atoi(line); err == nil && pid > 0 {
+			if threaded {
+				pid = host.ProcessOf(pid)
+			}
 			pids = append(pids, pid)
 		}
 	}
 	return pids, nil
+}
+
+// once leaves one of each.
+func once(pids []int) []int {
+	slices.Sort(pids)
+	return slices.Compact(pids)
 }
 
 // pidsBelow is pidsIn for a whole subtree. Cgroups that vanish while it looks are passed over.
@@ -137,8 +151,7 @@ func (m *Manager) everyone() ([]int, error) {
 		}
 		all = append(all, pids...)
 	}
-	slices.Sort(all)
-	return slices.Compact(all), nil
+	return once(all), nil
 }
 
 // Signal sends a signal to every process of the container. Version 1's freezer holds even SIGKILL back until it thaws.

@@ -4,6 +4,8 @@ import (
 	"math"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // NoLimit stands for a limit that is not set.
@@ -245,11 +247,21 @@ func countProcesses(path string) (int, error) {
 		if perr != nil {
 			return 0, err
 		}
-		return len(pids), nil
+		return len(once(pids)), nil
 	}
-	n := strings.Count(s, "\n")
-	err = eachBelow(path, func(path string) error {
-		if more, err := countProcesses(path); err == nil {
+	return countListed(path, s)
+}
+
+// countListed counts the processes of a cgroup, which are listed so, and of those below it. In a threaded one below it are none
+// but those that this lists, or one between them.
+func countListed(path, procs string) (int, error) {
+	n := strings.Count(procs, "\n")
+	err := eachBelow(path, func(path string) error {
+		s, err := readAll(path + "/cgroup.procs")
+		if err != nil && err != unix.EOPNOTSUPP {
+			return nil
+		}
+		if more, err := countListed(path, s); err == nil {
 			n += more
 		}
 		return nil

@@ -3,8 +3,10 @@ package cgroup
 import (
 	"os"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vsrun/vsrun/libvserver/host"
 	"golang.org/x/sys/unix"
@@ -215,6 +217,56 @@ func TestThreadedV2(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkErr(t, "memory in a threaded tree", y.Set(), "the cgroup is domain invalid")
+}
+
+// What is in threaded cgroups below a container's is counted once, and by processes: what lists it is a list of threads.
+func TestThreadedBelowV2(t *testing.T) {
+	const asleep = "VSRUN_TEST_ASLEEP"
+	if os.Getenv(asleep) != "" {
+		time.Sleep(time.Minute)
+		return
+	}
+	if !onV2(t) {
+		return
+	}
+	m := mustCreate(t, Options{})
+	defer func() { _ = m.Kill() }()
+	// A program with several threads.
+	start(t, m, asleep+"=1 exec "+os.Args[0]+" -test.run ^TestThreadedBelowV2$")
+	pids, err := m.Pids(true)
+	if err != nil || len(pids) != 1 {
+		t.Fatalf("%v, %v", pids, err)
+	}
+	for _, dir := range []string{"a", "a/b"} {
+		if err := os.Mkdir(m.Path("")+"/"+dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := writeFile(m.Path("")+"/"+dir+"/cgroup.type", "threaded"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check := func() {
+		t.Helper()
+		if got, err := m.Pids(true); !slices.Equal(got, pids) || err != nil {
+			t.Errorf("processes are %v, want %v: %v", got, pids, err)
+		}
+		if u, err := m.Usage(); u.Processes != 1 || err != nil {
+			t.Errorf("counts %d processes, want 1: %v", u.Processes, err)
+		}
+	}
+	check()
+	var tasks []os.DirEntry
+	for end := time.Now().Add(10 * time.Second); len(tasks) < 3; time.Sleep(10 * time.Millisecond) {
+		if tasks, err = os.ReadDir("/proc/" + itoa(pids[0]) + "/task"); err != nil || time.Now().After(end) {
+			t.Fatalf("%d threads: %v", len(tasks), err)
+		}
+	}
+	for i, task := range tasks {
+		if err := writeFile(m.Path("")+"/"+[]string{"a", "a/b"}[i%2]+"/cgroup.threads", task.Name()); err != nil {
+			t.Fatal(err)
+		}
+		check()
+	}
 }
 
 // A user with a delegated subtree has limits.
