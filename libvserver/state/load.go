@@ -53,21 +53,28 @@ const patience = 5
 
 // loadAt reads a record; an error of open(2), fstat(2) or read(2) is returned as it is.
 func loadAt(dirfd int, path, id string) (*Record, error) {
-	fd, err := unix.Openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	const flags = unix.O_RDONLY | unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	fd, err := unix.Openat(dirfd, path, flags, 0)
 	for err == unix.EINTR {
-		fd, err = unix.Openat(dirfd, path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		fd, err = unix.Openat(dirfd, path, flags, 0)
+	}
+	var st unix.Stat_t
+	if err == unix.ELOOP || err == unix.ENXIO { // a link, or a socket
+		if err := unix.Fstatat(dirfd, path, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return nil, err
+		}
+		return damaged(id, &st, errNoFile)
 	}
 	if err != nil {
 		return nil, err
 	}
 	defer unix.Close(fd)
-	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return nil, err
 	}
 	const largest = 64 << 20
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > largest {
-		return damaged(id, &st, errors.New("state.json is no file of a sensible size"))
+		return damaged(id, &st, errNoFile)
 	}
 	buf := make([]byte, st.Size)
 	for n := 0; n < len(buf); {
@@ -108,7 +115,10 @@ func damaged(id string, st *unix.Stat_t, err error) (*Record, error) {
 	}, &DamagedError{ID: id, Err: err}
 }
 
-var errNoRecord = errors.New("there is no state.json, so its create was cut short")
+var (
+	errNoRecord = errors.New("there is no state.json, so its create was cut short")
+	errNoFile   = errors.New("state.json is no file of a sensible size")
+)
 
 func isDamaged(err error) bool {
 	_, ok := err.(*DamagedError)

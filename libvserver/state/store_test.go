@@ -203,12 +203,21 @@ func TestDamaged(t *testing.T) {
 	}
 	s := testStore(t)
 	checkDamaged(t, "no file", s, mustReserve(t, s, "x"))
-	s = testStore(t)
-	d := mustReserve(t, s, "x")
-	if err := os.Mkdir(s.Path("x")+"/state.json", 0o700); err != nil {
-		t.Fatal(err)
+	for name, put := range map[string]func(path string) error{
+		"a directory":       func(path string) error { return os.Mkdir(path, 0o700) },
+		"a FIFO":            func(path string) error { return unix.Mkfifo(path, 0o600) }, // whose reader would wait for a writer
+		"a link":            func(path string) error { return os.Symlink("/dev/zero", path) },
+		"a link to itself":  func(path string) error { return os.Symlink("state.json", path) },
+		"a socket":          func(path string) error { return unix.Mknod(path, unix.S_IFSOCK|0o600, 0) },
+		"larger than sense": func(path string) error { return errors.Join(os.WriteFile(path, nil, 0o600), os.Truncate(path, 1<<40)) },
+	} {
+		s := testStore(t)
+		d := mustReserve(t, s, "x")
+		if err := put(s.Path("x") + "/state.json"); err != nil {
+			t.Fatal(err)
+		}
+		checkDamaged(t, name, s, d)
 	}
-	checkDamaged(t, "a directory", s, d)
 }
 
 // checkDamaged: a container without a good record can be shown and removed, and
