@@ -84,8 +84,9 @@ func asMapped(pid int, f func() error) error {
 	return <-done
 }
 
-// copyTree copies the entries of directory from to directory to, with owners, modes, times and extended attributes. Links
-// are never followed, and names are only used in the directory they were read from. where is for errors.
+// copyTree copies the entries of directory from to directory to, with owners, modes and times. Links are never followed, names
+// are only used in the directory they were read from, and each once: what is covered may be another container's, too, which
+// puts something else there meanwhile. where is for errors.
 func copyTree(from, to int, where string) error {
 	fd, err := unix.Openat(from, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -106,22 +107,27 @@ func copyTree(from, to int, where string) error {
 }
 
 func copyEntry(from, to int, name string) error {
-	var st unix.Stat_t
-	if err := unix.Fstatat(from, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	// Nothing is opened for reading before it is known for a file or a directory: the runtime may open any device.
+	fd, err := unix.Openat(from, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
 		return err
 	}
-	var err error
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
 		if err = unix.Mkdirat(to, name, 0o700); err == nil {
-			err = copyDir(from, to, name)
+			err = copyDir(fd, to, name)
 		}
 	case unix.S_IFREG:
-		err = copyFile(from, to, name)
+		err = copyFile(fd, to, name)
 	case unix.S_IFLNK:
 		buf := make([]byte, unix.PathMax)
 		var k int
-		if k, err = unix.Readlinkat(from, name, buf); err == nil {
+		if k, err = unix.Readlinkat(fd, "", buf); err == nil {
 			err = unix.Symlinkat(string(buf[:k]), to, name)
 		}
 	default:
@@ -143,26 +149,20 @@ func copyEntry(from, to int, name string) error {
 }
 
 func copyDir(from, to int, name string) error {
-	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	in, err := unix.Openat(from, name, flags, 0)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(in)
-	out, err := unix.Openat(to, name, flags, 0)
+	out, err := unix.Openat(to, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(out)
-	return copyTree(in, out, name)
+	return copyTree(from, out, name)
 }
 
+// copyFile copies a regular file, of which from is no more than a place (O_PATH).
 func copyFile(from, to int, name string) error {
-	in, err := unix.Openat(from, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	src, err := os.OpenFile("/proc/self/fd/"+itoa(from), os.O_RDONLY, 0)
 	if err != nil {
 		return err
 	}
-	src := os.NewFile(uintptr(in), name)
 	defer src.Close()
 	out, err := unix.Openat(to, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 	if err != nil {

@@ -101,6 +101,10 @@ var weak = []mutation{
 	{name: "a path below a cgroup has no end", tests: "TestDeepCgroup", edits: []edit{
 		{"libvserver/cgroup/sys.go", "	if len(path) > longPath {\n", "	if false {\n"},
 	}},
+	{name: "what tmpcopyup copies is looked up twice", tests: "TestRaceCopyUp", edits: []edit{
+		{"libvserver/copyup.go", "	switch st.Mode & unix.S_IFMT {\n	case unix.S_IFDIR:\n		if err = unix.Mkdirat(to, name, 0o700)",
+			"	if fd, err = unix.Openat(from, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {\n		return err\n	}\n	switch st.Mode & unix.S_IFMT {\n	case unix.S_IFDIR:\n		if err = unix.Mkdirat(to, name, 0o700)"},
+	}},
 	{name: "the binary is not guarded", tests: "TestExeCreated TestExeExec", bare: true, edits: []edit{
 		{"libvserver/guard/guard.go", "	if mount != 0 || Safe() {\n", "	if true {\n"},
 	}},

@@ -180,3 +180,41 @@ func TestSpecInheritable(t *testing.T) {
 		p.falls("inheritable: %v", list)
 	}
 }
+
+// A tmpfs with tmpcopyup covers a folder that another container has, too: it puts a device in the place of a file that is just being
+// copied. The runtime may read any device.
+func TestRaceCopyUp(t *testing.T) {
+	p := attack(t, "-", "a file that tmpcopyup copies is swapped for a device", "weakened vsrun",
+		`mounts+={"destination":"/vol","type":"bind","source":"DIR/vol","options":["bind"]}`,
+		`mounts+={"destination":"/vol/d","type":"tmpfs","source":"tmpfs","options":["tmpcopyup","size=64k"]}`,
+		`sh:[ -f /vol/d/f ] && [ "$(head -c 3 /vol/d/f)" != own ] && echo LEAKED; exit 0`)
+	vol := p.path("vol")
+	p.check(os.MkdirAll(vol+"/d", 0o755))
+	p.check(os.WriteFile(vol+"/d/f", []byte("own"), 0o644))
+	p.check(unix.Mknod(vol+"/zero", unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))))
+	if fd, err := unix.Open(vol+"/zero", unix.O_RDONLY|unix.O_CLOEXEC, 0); err != nil {
+		t.Skipf("needs a folder for tests in which devices can be opened: %v", err)
+	} else {
+		unix.Close(fd)
+	}
+	stop := p.swap(vol+"/d/f", vol+"/zero")
+	ran := 0
+	n := rounds(200, func(int) bool {
+		res, err := rt.Run(p.call("run", "-b", p.path("b"), p.tag+"-b"))
+		p.check(err)
+		p.remove(p.tag + "-b")
+		switch {
+		case strings.Contains(res.Stdout, "LEAKED"), strings.Contains(res.Stderr, "no space left"):
+			p.falls("the device was read: %s%s", res.Stdout, res.Stderr)
+			return false
+		case res.Code == 0:
+			ran++
+		}
+		return true
+	})
+	stop()
+	p.note("%d rounds, %d containers ran", n, ran)
+	if ran == 0 && !t.Failed() {
+		t.Error("no container ran: nothing was tried")
+	}
+}
