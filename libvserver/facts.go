@@ -108,21 +108,27 @@ func homeIn(root int, uid uint32) string {
 	return ""
 }
 
-// readIn reads a file of a container, which may be anything: links lead nowhere but into the root.
+// readIn reads a file of a container, which may be anything: links lead nowhere but into the root, and what is no file is not
+// opened. The runtime might open any device, and to open some does something.
 func readIn(root int, name string) (string, error) {
-	how := &unix.OpenHow{Flags: unix.O_RDONLY | unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOCTTY, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(root, name, how)
+	how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT | unix.RESOLVE_NO_MAGICLINKS}
+	place, err := unix.Openat2(root, name, how)
 	if err != nil {
 		return "", err
 	}
-	defer unix.Close(fd)
+	defer unix.Close(place)
 	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	if err := unix.Fstat(place, &st); err != nil {
 		return "", err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxPasswd {
 		return "", unix.EINVAL
 	}
+	fd, err := unix.Open("/proc/self/fd/"+itoa(place), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
 	buf := make([]byte, st.Size)
 	n := 0
 	for n < len(buf) {

@@ -105,6 +105,9 @@ var weak = []mutation{
 		{"libvserver/copyup.go", "	switch st.Mode & unix.S_IFMT {\n	case unix.S_IFDIR:\n		if err = unix.Mkdirat(to, name, 0o700)",
 			"	if fd, err = unix.Openat(from, name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0); err != nil {\n		return err\n	}\n	switch st.Mode & unix.S_IFMT {\n	case unix.S_IFDIR:\n		if err = unix.Mkdirat(to, name, 0o700)"},
 	}},
+	{name: "the container's passwd is opened whatever it is", tests: "TestPasswdDevice", edits: []edit{
+		{"libvserver/facts.go", "how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,", "how := &unix.OpenHow{Flags: unix.O_NONBLOCK | unix.O_CLOEXEC,"},
+	}},
 	{name: "the binary is not guarded", tests: "TestExeCreated TestExeExec", bare: true, edits: []edit{
 		{"libvserver/guard/guard.go", "	if mount != 0 || Safe() {\n", "	if true {\n"},
 	}},

@@ -218,3 +218,26 @@ func TestRaceCopyUp(t *testing.T) {
 		t.Error("no container ran: nothing was tried")
 	}
 }
+
+// A container that may make devices puts one in the place of /etc/passwd: to open it may do something (/dev/watchdog begins to
+// count), and the runtime may open any.
+func TestPasswdDevice(t *testing.T) {
+	p := attack(t, "-", "/etc/passwd and /etc/group of the container are devices", "weakened vsrun", "root.readonly=false", "args:/bin/sleep 1000",
+		`process.env=["PATH=/bin"]`)
+	etc := p.path("b", "rootfs", "etc")
+	for _, name := range []string{"passwd", "group"} {
+		_ = os.Remove(filepath.Join(etc, name))
+		p.check(unix.Mknod(filepath.Join(etc, name), unix.S_IFCHR|0o666, int(unix.Mkdev(1, 5))))
+	}
+	opened := p.watch(unix.IN_OPEN, etc)
+	id, _ := p.detached("b") // HOME is not set: it is looked for
+	for _, user := range []string{"root", "1000", "1000:staff", "0:0"} {
+		p.try("exec", "-u", user, id, "/bin/true")
+	}
+	p.try("exec", "--additional-gids", "5", id, "/bin/true")
+	p.must("exec", id, "/bin/true")
+	p.remove(id)
+	for _, name := range opened() {
+		p.falls("%s was opened", name)
+	}
+}
