@@ -73,14 +73,14 @@ func inUse(paths []string) (map[string]error, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mounts: %w", err)
 	}
-	type place struct{ dev, path string }
-	places := map[string]place{}
+	type mountedAt struct{ dev, path string }
+	places := map[string]mountedAt{}
 	for _, p := range paths {
 		best := ""
 		for _, m := range own {
 			if (within(p, m.Point) || m.Point == "/") && len(m.Point) >= len(best) {
 				best = m.Point
-				places[p] = place{m.Device, strings.TrimSuffix(m.Root, "/") + strings.TrimPrefix(p, strings.TrimSuffix(m.Point, "/"))}
+				places[p] = mountedAt{m.Device, strings.TrimSuffix(m.Root, "/") + strings.TrimPrefix(p, strings.TrimSuffix(m.Point, "/"))}
 			}
 		}
 	}

@@ -1,7 +1,9 @@
 package unify
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -21,61 +23,63 @@ func removeTree(dirfd int, name string) error {
 		return err
 	}
 	defer closeFd(fd)
-	dirs, err := directories(fd)
+	dirs, files, err := below(fd)
 	if err != nil {
 		return err
 	}
-	err = removeDirs(fd, dirs, func(fd, i int) error {
-		list, err := readEntries(fd, newDirBuffer())
-		if err != nil {
-			return err
-		}
-		for _, e := range list {
-			if e.kind == unix.S_IFDIR {
-				continue
-			}
-			if err := unlinkAt(fd, e.name, 0); err != nil && err != unix.ENOENT {
-				return fmt.Errorf("%s/%s: %w", dirs[i], e.name, err)
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := removeAll(fd, dirs, files, nil); err != nil {
 		return err
 	}
 	return unlinkAt(dirfd, name, unix.AT_REMOVEDIR)
 }
 
-// removeDirs empties directories with files, which gets each of them, open, and removes each that is empty then, but for
-// the first. dirs are paths below top: "" first, and parents before what is in them. The workers are more than there are
-// cores: see waiters.
-func removeDirs(top int, dirs []string, files func(fd, i int) error) error {
+// removeAll removes files, and dirs, in which they are, but for the first: "", and parents before what is in them. What is
+// gone already is none of its business.
+//
+// It goes by inode numbers, which is the order of the disk, with more workers than there are cores (see waiters): what
+// lies side by side is removed at the same time, and where the filesystem has the disk discard what becomes free (the
+// mount option discard), several of these requests become one.
+func removeAll(top int, dirs []string, files []place, p *Progress) error {
 	at := make(map[string]int, len(dirs))
 	parent := make([]int, len(dirs))
-	left := make([]atomic.Int32, len(dirs)) // subdirectories, and the files
+	left := make([]atomic.Int32, len(dirs)) // what is in it, and one
 	for i, d := range dirs {
 		at[d] = i
-		left[i].Store(1)
+		left[i].Add(1)
 		if i > 0 {
 			parent[i] = at[d[:max(strings.LastIndexByte(d, '/'), 0)]]
 			left[parent[i]].Add(1)
 		}
 	}
-	return parallelBy(max(waiters, workers()), len(dirs), func(i int) error {
-		fd, err := openBeneath(top, dirs[i], readDir)
-		if err == nil {
-			err = files(fd, i)
-			closeFd(fd)
-		}
-		if err != nil && err != unix.ENOENT {
-			return fmt.Errorf("%s: %w", dirs[i], err)
-		}
+	for i := range files {
+		left[files[i].dir].Add(1)
+	}
+	less := func(i int) error {
 		for i > 0 && left[i].Add(-1) == 0 {
-			if err := unlinkAt(top, dirs[i], unix.AT_REMOVEDIR); err != nil && err != unix.ENOENT {
+			if err := unlinkAt(top, dirs[i], unix.AT_REMOVEDIR); ignoreGone(err) != nil {
 				return fmt.Errorf("%s: %w", dirs[i], err)
 			}
 			i = parent[i]
 		}
 		return nil
+	}
+	for i := range dirs {
+		if err := less(i); err != nil {
+			return err
+		}
+	}
+	slices.SortFunc(files, func(a, b place) int { return cmp.Compare(a.ino, b.ino) })
+	return parallelBy(max(waiters, workers()), len(files), func(i int) error {
+		f := &files[i]
+		fd, err := openBeneath(top, dirs[f.dir], unix.O_PATH|unix.O_DIRECTORY)
+		if err == nil {
+			err = unlinkAt(fd, f.name, 0)
+			closeFd(fd)
+		}
+		if ignoreGone(err) != nil {
+			return fmt.Errorf("%s/%s: %w", dirs[f.dir], f.name, err)
+		}
+		p.read(1, 0)
+		return less(f.dir)
 	})
 }

@@ -48,8 +48,8 @@ func TestRemoveTree(t *testing.T) {
 	}
 }
 
-// TestRemoveDirsKeeps: what nobody named is not removed, nor are the directories above it.
-func TestRemoveDirsKeeps(t *testing.T) {
+// TestRemoveAllKeeps: what nobody named is not removed, nor are the directories above it.
+func TestRemoveAllKeeps(t *testing.T) {
 	top := t.TempDir()
 	for _, d := range []string{"a/b", "c"} {
 		if err := os.MkdirAll(filepath.Join(top, d), 0o700); err != nil {
@@ -64,7 +64,7 @@ func TestRemoveDirsKeeps(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	err = removeDirs(fd, []string{"", "a", "a/b", "c"}, func(int, int) error { return nil })
+	err = removeAll(fd, []string{"", "a", "a/b", "c"}, nil, nil)
 	if err == nil || !strings.Contains(err.Error(), "a/b: directory not empty") {
 		t.Errorf("error %v", err)
 	}

@@ -63,25 +63,40 @@ func (r *run) finish() error {
 	return err
 }
 
-// directories lists all directories below fd, "" for itself first, parents before what is in them.
-func directories(fd int) ([]string, error) {
-	dirs := []string{""}
+// place is a name in one of several directories.
+type place struct {
+	dir  int
+	name string
+	ino  uint64
+}
+
+// below lists all directories below fd, "" for itself first, parents before what is in them; and all other names there.
+func below(fd int) (dirs []string, others []place, err error) {
+	dirs = []string{""}
 	buf := newDirBuffer()
 	for i := 0; i < len(dirs); i++ {
 		sub, err := openBeneath(fd, dirs[i], readDir)
 		if err != nil {
-			return nil, fmt.Errorf("open %s: %w", dirs[i], err)
+			return nil, nil, fmt.Errorf("open %s: %w", dirs[i], err)
 		}
 		list, err := readEntries(sub, buf)
 		closeFd(sub)
 		if err != nil {
-			return nil, fmt.Errorf("read %s: %w", dirs[i], err)
+			return nil, nil, fmt.Errorf("read %s: %w", dirs[i], err)
 		}
 		for _, e := range list {
 			if e.kind == unix.S_IFDIR {
 				dirs = append(dirs, strings.TrimPrefix(dirs[i]+"/"+e.name, "/"))
+			} else {
+				others = append(others, place{i, e.name, e.ino})
 			}
 		}
 	}
-	return dirs, nil
+	return dirs, others, nil
+}
+
+// directories is below without what is no directory.
+func directories(fd int) ([]string, error) {
+	dirs, _, err := below(fd)
+	return dirs, err
 }

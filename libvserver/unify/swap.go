@@ -168,19 +168,14 @@ func (r *run) remove(im *image, name string) error {
 	}
 	defer closeFd(top)
 	dirs := make([]string, len(im.dirs))
+	var files []place
 	for i, d := range im.dirs {
 		dirs[i] = d.path
-	}
-	err = removeDirs(top, dirs, func(fd, i int) error {
-		d := im.dirs[i]
-		for j := range d.nodes {
-			if err := unlinkAt(fd, d.nodes[j].name, 0); err != nil {
-				return fmt.Errorf("%s: %w", d.nodes[j].name, err)
-			}
+		for k := range d.nodes {
+			files = append(files, place{i, d.nodes[k].name, d.nodes[k].st.ino})
 		}
-		r.progress.read(uint64(len(d.nodes)), 0)
-		return nil
-	})
+	}
+	err = removeAll(top, dirs, files, r.progress)
 	if err == nil {
 		err = unlinkAt(r.fd, name, unix.AT_REMOVEDIR)
 	}
