@@ -8,6 +8,8 @@ import (
 	"sort"
 	"sync"
 	"sync/atomic"
+
+	"golang.org/x/sys/unix"
 )
 
 // content is what equal files have in common.
@@ -20,6 +22,7 @@ type content struct {
 	obj    stat   // the object's inode, once there is one
 	isNew  bool   // it entered the store in this run
 	known  bool   // it is the object that the index says
+	pool   *file  // links layout: what the store has of it
 }
 
 // group is files of one size (and, in the links layout, of one owner, mode and time), which alone can be equal.
@@ -152,6 +155,9 @@ func (w *worker) group(g *group) error {
 // open opens a file to be read. ok is false, and the file kept as it is, if somebody may change it.
 func (w *worker) open(f *file) (fd int, ok bool, err error) {
 	fd, err = openBeneath(f.in.fd, f.path, readFile)
+	if err == unix.ENOENT && f.pooled { // gc was there
+		return -1, false, nil
+	}
 	if err != nil {
 		return -1, false, fmt.Errorf("open %s: %w", f.in.whole(f.path), err)
 	}
@@ -179,6 +185,9 @@ func (w *worker) check(fd int, f *file) (ok bool, err error) {
 	var now stat
 	if err := statAt(fd, "", &now); err != nil {
 		return false, fmt.Errorf("stat %s: %w", f.in.whole(f.path), err)
+	}
+	if f.pooled { // others may link to it
+		now.ctime = f.st.ctime
 	}
 	if !now.same(f.st) {
 		f.keep = busy
@@ -287,7 +296,7 @@ func (w *worker) small(files []*file) error {
 		}
 	}
 	for _, k := range classes {
-		if !w.single && len(k.content.files) > 1 {
+		if k.nameless() {
 			k.setDigest(k.data)
 		}
 	}
@@ -296,6 +305,10 @@ func (w *worker) small(files []*file) error {
 }
 
 func (k *class) join(f *file) {
+	if f.pooled {
+		k.content.pool = f
+		return
+	}
 	k.content.files = append(k.content.files, f)
 	f.content = k.content
 }
@@ -311,10 +324,18 @@ func (k *class) setDigest(data []byte) {
 // keep hands on the contents of interest.
 func (w *worker) keep(classes []*class) {
 	for _, k := range classes {
-		if w.single || len(k.content.files) > 1 {
-			w.done = append(w.done, k.content)
-		} else {
-			k.rep.content = nil
+		c := k.content
+		if w.single || len(c.files) > 1 || len(c.files) == 1 && c.pool != nil {
+			w.done = append(w.done, c)
+			continue
+		}
+		for _, f := range c.files {
+			f.content = nil
 		}
 	}
+}
+
+// nameless says whether a content has to be named by its digest, which is not known yet.
+func (k *class) nameless() bool {
+	return !k.digest && len(k.content.files) > 1 && k.content.pool == nil
 }

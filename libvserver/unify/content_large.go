@@ -3,6 +3,7 @@ package unify
 import (
 	"bytes"
 	"fmt"
+	"slices"
 )
 
 // member is one of the files that are read side by side.
@@ -37,6 +38,14 @@ func (w *worker) large(files []*file) error {
 			return err
 		}
 		for _, k := range more {
+			if k.nameless() { // what it might have been equal to was not
+				again, err := w.sideBySide(k.content.files, false)
+				if err != nil {
+					return err
+				}
+				classes = append(classes, again...)
+				continue
+			}
 			old := -1
 			for i, c := range classes {
 				if c.digest && k.digest && c.content.digest == k.content.digest && w.equalAttrs(c.rep, k.rep) {
@@ -49,6 +58,9 @@ func (w *worker) large(files []*file) error {
 			}
 			for _, f := range k.content.files {
 				classes[old].join(f)
+			}
+			if k.content.pool != nil {
+				classes[old].content.pool = k.content.pool
 			}
 		}
 		files = files[n:]
@@ -66,7 +78,8 @@ func (w *worker) sideBySide(files []*file, more bool) (classes []*class, err err
 	}
 	first := &part{members: open}
 	digests := w.single || more
-	if digests || len(first.members) > 1 {
+	pooled := slices.ContainsFunc(open, func(m *member) bool { return m.f.pooled })
+	if digests || len(open) > 1 && !pooled {
 		first.hash = &hasher{}
 	}
 	parts := []*part{first}

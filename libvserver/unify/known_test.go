@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -151,5 +153,119 @@ func TestIndexGarbage(t *testing.T) {
 	x = s.loadIndex()
 	if list := x.alike(likeness{8, 2}); len(x.recs) != 1 || len(list) != 1 || list[0].digest != (digest{1}) || list[0].ino != 7 {
 		t.Errorf("%+v", x)
+	}
+}
+
+// In the layout links, what is equal to a file of the store becomes a link to it without being named by its content: many
+// or few, small or large, however many are alike in all but content, or in all but attributes.
+func TestKnownLinks(t *testing.T) {
+	dir := needPlace(t)
+	store := filepath.Join(dir, "store")
+	// All of one time, mode and owner, and of two sizes.
+	contents := map[string][]byte{}
+	for i := range 40 {
+		large, small := make([]byte, 200_000), make([]byte, 1000)
+		large[i*5000], small[i] = 1, 1
+		contents["large"+string(rune('A'+i))], contents["small"+string(rune('A'+i))] = large, small
+	}
+	contents["few"] = bytes.Repeat([]byte{5}, 200_000)
+	when := time.Unix(1_000_000_000, 123_456_789)
+	date := func(path string) {
+		at := when
+		if strings.HasPrefix(filepath.Base(path), "few") { // few enough to be read side by side
+			at = at.Add(time.Hour)
+		}
+		must(t, os.Chtimes(path, at, at))
+	}
+	guest := func(name string, more map[string][]byte) (string, []string) {
+		root := filepath.Join(dir, name)
+		must(t, os.Mkdir(root, 0o755))
+		for _, files := range []map[string][]byte{contents, more} {
+			for name, c := range files {
+				must(t, os.WriteFile(root+"/"+name, c, 0o644))
+			}
+		}
+		must(t, os.WriteFile(root+"/attribute", contents["smallA"], 0o644))
+		must(t, unix.Setxattr(root+"/attribute", "user.x", []byte("y"), 0))
+		list, err := os.ReadDir(root)
+		must(t, err)
+		for _, e := range list {
+			date(root + "/" + e.Name())
+		}
+		return root, manifest(t, root)
+	}
+	unify := func(roots ...string) *Result {
+		t.Helper()
+		res, err := Unify(&Options{Trees: roots, Store: store, Layout: tree.LayoutLinks, Least: 1, NoDefault: true})
+		must(t, err)
+		return res
+	}
+	e, wasE := guest("e", nil) // whose inode numbers are less than the store's
+	a, _ := guest("a", nil)
+	b, _ := guest("b", nil)
+	all := len(contents) + 1
+	if res := unify(a, b); res.New != all || res.Shared != all {
+		t.Fatalf("two guests: %+v", res)
+	}
+	s, err := OpenStore(store, false)
+	must(t, err)
+	defer s.Close()
+
+	// Alike, but not known: one with a twin, one without, small and large.
+	more := map[string][]byte{"more-small": bytes.Repeat([]byte{2}, 1000), "more-small-twin": bytes.Repeat([]byte{2}, 1000), "more-alone": bytes.Repeat([]byte{3}, 1000),
+		"more-large": bytes.Repeat([]byte{2}, 200_000), "more-large-twin": bytes.Repeat([]byte{2}, 200_000), "more-large-alone": bytes.Repeat([]byte{3}, 200_000)}
+	c, was := guest("c", more)
+	res := unify(c)
+	if res.New != 2 || res.Shared != all+2 {
+		t.Errorf("a known guest with two new contents: %+v", res)
+	}
+	check := func(root string, was []string) {
+		t.Helper()
+		pool, err := s.pool()
+		must(t, err)
+		list, err := os.ReadDir(root)
+		must(t, err)
+		for _, e := range list {
+			var st unix.Stat_t
+			must(t, unix.Lstat(root+"/"+e.Name(), &st))
+			if alone := e.Name() == "more-alone" || e.Name() == "more-large-alone"; alone == (pool[st.Ino] != nil) {
+				t.Errorf("%s: in the store: %v", e.Name(), !alone)
+			}
+		}
+		_, err = Ununify(&UnunifyOptions{Trees: []string{root}})
+		must(t, err)
+		same(t, root, was)
+	}
+	check(c, was)
+
+	// Few of what is known, and twins that are not.
+	d, was := guest("d", nil)
+	for name := range contents {
+		if name != "largeA" && name != "smallA" && name != "few" {
+			must(t, os.Remove(d+"/"+name))
+		}
+	}
+	for i, name := range []string{"twin", "twin-too", "few-twin", "few-twin-too", "few-other", "few-other-too"} {
+		must(t, os.WriteFile(d+"/"+name, bytes.Repeat([]byte{byte(6 + i/2)}, 200_000), 0o644))
+		date(d + "/" + name)
+	}
+	was = manifest(t, d)
+	if res := unify(d); res.New != 3 || res.Shared != 7 {
+		t.Errorf("a part of a known guest: %+v", res)
+	}
+	check(d, was)
+
+	// One that was changed in place.
+	must(t, os.WriteFile(a+"/largeB", []byte("changed by one for all"), 0o644))
+	if res := unify(e); res.New != 0 || res.Shared != all-1 {
+		t.Errorf("a guest of which one file is not in the store any more: %+v", res)
+	}
+	_, err = Ununify(&UnunifyOptions{Trees: []string{e}})
+	must(t, err)
+	same(t, e, wasE)
+	v, err := s.Verify(nil)
+	must(t, err)
+	if len(v.Missing) > 0 || len(v.Damaged) != 1 || v.Links == 0 {
+		t.Errorf("%+v", v)
 	}
 }

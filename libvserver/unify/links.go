@@ -30,105 +30,105 @@ func byMeta(a, b *file) int {
 }
 
 // linkDigest names a file of the links layout: content and metadata.
-func linkDigest(c *content) digest {
-	f := c.files[0]
-	k := keyOf(f.st)
-	b := append([]byte(nil), c.digest[:]...)
+func linkDigest(content *digest, st *stat, xattrs []xattr) digest {
+	k := keyOf(st)
+	b := append([]byte(nil), content[:]...)
 	for _, v := range []uint64{uint64(k.size), uint64(k.mtime), uint64(k.mode), uint64(k.uid), uint64(k.gid)} {
 		b = binary.LittleEndian.AppendUint64(b, v)
 	}
-	for _, x := range f.xattrs {
+	for _, x := range xattrs {
 		b = append(append(append(append(b, x.name...), 0), strconv.Itoa(len(x.value))...), 0)
 		b = append(b, x.value...)
 	}
 	return sha256.Sum256(b)
 }
 
-// pool is what the store has for the links layout: inodes, and what they look like.
-func (s *Store) pool() (inodes map[uint64]bool, keys map[metaKey]bool, err error) {
-	inodes, keys = map[uint64]bool{}, map[metaKey]bool{}
+// pool is what the store has for the links layout: its files by inode number.
+func (s *Store) pool() (inodes map[uint64]*file, err error) {
+	inodes = map[uint64]*file{}
+	im := &image{path: s.Path + "/" + tree.Links, fd: s.links}
 	err = eachObject(s.links, func(name string) error {
-		var st stat
-		if err := statAt(s.links, name, &st); err != nil {
+		f := &file{in: im, path: name, st: &stat{}, pooled: true}
+		if err := statAt(s.links, name, f.st); err != nil {
 			return ignoreGone(err)
 		}
-		inodes[st.ino] = true
-		keys[keyOf(&st)] = true
+		inodes[f.st.ino] = f
 		return nil
 	})
 	if err != nil {
 		err = fmt.Errorf("read %s/%s: %w", s.Path, tree.Links, err)
 	}
-	return inodes, keys, err
+	return inodes, err
 }
 
 // links unifies scanned trees in the links layout. Every file is replaced by itself, so a run that is killed leaves
 // trees that are whole, and partly unified.
 func (j *job) links(todo []*target, images []*image, files []*file) error {
-	var inodes map[uint64]bool
-	var keys map[metaKey]bool
+	var pool map[uint64]*file
 	if !j.engine {
 		var err error
-		if inodes, keys, err = j.pool(); err != nil {
+		if pool, err = j.pool(); err != nil {
 			return err
 		}
 	}
 	var wanted []*file
+	keys := map[metaKey]bool{}
 	for _, f := range files {
 		switch {
 		case f.keep != shared:
-		case inodes[f.st.ino]:
+		case pool[f.st.ino] != nil:
 			// It is shared already.
 		case f.names > 1 && !j.engine || f.st.nlink > f.names:
 			f.keep = linked
 		default:
 			wanted = append(wanted, f)
+			keys[keyOf(f.st)] = true
 		}
 	}
-	var bytes uint64
-	known := func(fs []*file) bool { return keys[keyOf(fs[0].st)] }
-	count := func(fs []*file) bool { bytes += fs[0].st.size * uint64(len(fs)); return true }
-	twins := groups(wanted, byMeta, func(fs []*file) bool { return !known(fs) && len(fs) > 1 && count(fs) })
-	// What the store may have is of interest even if no other file here is like it.
-	old := groups(wanted, byMeta, func(fs []*file) bool { return known(fs) && count(fs) })
-	n := 0
-	for _, g := range twins {
-		n += len(g.files)
+	// What the store has is compared as if it were a file of a tree: a twin of it need not be hashed.
+	for _, f := range pool {
+		if keys[keyOf(f.st)] {
+			wanted = append(wanted, f)
+		}
 	}
-	for _, g := range old {
-		n += len(g.files)
-	}
+	n, bytes := 0, uint64(0)
+	list := groups(wanted, byMeta, func(fs []*file) bool {
+		if len(fs) < 2 {
+			return false
+		}
+		n += len(fs)
+		bytes += fs[0].st.size * uint64(len(fs))
+		return true
+	})
 	j.progress.begin("reading", uint64(n), bytes)
-	none := func(int, *content, *file) error { return nil }
-	contents, err := (&comparer{progress: j.progress, attributes: true, layer: j.engine, found: none}).run(twins)
+	c := &comparer{progress: j.progress, attributes: true, layer: j.engine}
+	contents, err := c.run(list)
 	if err != nil {
 		return err
 	}
-	more, err := (&comparer{progress: j.progress, attributes: true, layer: j.engine, single: true, found: none}).run(old)
-	if err != nil {
-		return err
-	}
-	contents = append(contents, more...)
 
 	names := make([]string, len(contents))
 	for i, c := range contents {
-		d := linkDigest(c)
+		if c.pool != nil {
+			names[i], c.obj = c.pool.path, *c.pool.st
+			continue
+		}
+		d := linkDigest(&c.digest, c.files[0].st, c.files[0].xattrs)
 		names[i] = d.name()
 		if j.engine {
 			names[i] = "e" + names[i][:2] + names[i][3:]
 		}
 	}
-	if err := parallel(len(contents), func(i int) error { return j.linkObject(contents[i], names[i]) }); err != nil {
+	if err := parallel(len(contents), func(i int) error {
+		if contents[i].pool != nil {
+			return nil
+		}
+		return j.linkObject(contents[i], names[i])
+	}); err != nil {
 		return err
 	}
 	name := map[*content]string{}
 	for i, c := range contents {
-		if c.obj.ino == 0 { // like no other
-			for _, f := range c.files {
-				f.content = nil
-			}
-			continue
-		}
 		name[c] = names[i]
 		j.res.Shared++
 		if c.isNew {
@@ -193,7 +193,7 @@ func (j *job) poolFd() int {
 	return j.Store.links
 }
 
-// linkObject finds or makes the file that all files of a content become.
+// linkObject makes the file that all files of a content become.
 func (j *job) linkObject(c *content, name string) error {
 	err := statAt(j.poolFd(), name, &c.obj)
 	if err == nil {
@@ -227,10 +227,6 @@ func (j *job) linkObject(c *content, name string) error {
 		j.healed.Add(1)
 	} else if err != unix.ENOENT {
 		return fmt.Errorf("link object %s: %w", name, err)
-	}
-	if len(c.files) < 2 {
-		c.obj.ino = 0
-		return nil
 	}
 	c.isNew = true
 	f := c.files[0]

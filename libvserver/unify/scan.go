@@ -52,6 +52,7 @@ type file struct {
 	content *content
 	xattrs  []xattr
 	keep    reason
+	pooled  bool // links layout: it is the store's
 }
 
 // image is a tree in memory.

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -173,6 +174,7 @@ func (a attrs) read(buf []byte) ([]xattr, error) {
 		return nil, nil
 	}
 	names := strings.Split(strings.TrimSuffix(string(buf[:n]), "\x00"), "\x00")
+	slices.Sort(names) // the order is the filesystem's, and a copy may have another
 	list := make([]xattr, 0, len(names))
 	for _, name := range names {
 		n, err := a.get(name, buf)

@@ -192,7 +192,7 @@ func (b *builder) fetch(dirfd int, d *dir, n *node) error {
 
 // unlink gives every file of a tree of the links layout an inode of its own.
 func (r *run) unlink(t *target, o *UnunifyOptions, tr *TreeResult) error {
-	inodes, _, err := r.pool()
+	inodes, err := r.pool()
 	if err != nil {
 		return err
 	}
@@ -218,7 +218,7 @@ func (r *run) unlink(t *target, o *UnunifyOptions, tr *TreeResult) error {
 		for k := range d.nodes {
 			n := &d.nodes[k]
 			r.progress.read(1, n.st.size)
-			if n.st.kind() != unix.S_IFREG || !inodes[n.st.ino] {
+			if n.st.kind() != unix.S_IFREG || inodes[n.st.ino] == nil {
 				continue
 			}
 			touched = true

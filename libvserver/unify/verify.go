@@ -1,7 +1,10 @@
 package unify
 
 import (
+	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sort"
 	"strings"
 	"sync"
@@ -18,13 +21,14 @@ type VerifyResult struct {
 	Objects int      `json:"objects"`
 	Bytes   uint64   `json:"bytes"`
 	Sealed  int      `json:"sealed"` // checked by asking the filesystem for the digest it enforces
+	Links   int      `json:"links"`  // files of the links layout
 	Damaged []Damage `json:"damaged,omitempty"`
 	Missing []Damage `json:"missing,omitempty"`
 }
 
 // Damage is one object, and where it is needed.
 type Damage struct {
-	Object string   `json:"object"`
+	Object string   `json:"object"` // links/NAME in the links layout
 	Why    string   `json:"why"`
 	Files  []string `json:"files,omitempty"` // DIGEST/PATH in metadata trees, at most ten
 }
@@ -36,6 +40,11 @@ func (s *Store) Verify(p *Progress) (*VerifyResult, error) {
 	if err := eachObject(s.objects, func(name string) error { names = append(names, name); return nil }); err != nil {
 		return nil, fmt.Errorf("objects: %w", err)
 	}
+	pool, err := s.pool()
+	if err != nil {
+		return nil, err
+	}
+	links := slices.Collect(maps.Values(pool))
 	var total uint64
 	for _, name := range names {
 		var st stat
@@ -43,12 +52,15 @@ func (s *Store) Verify(p *Progress) (*VerifyResult, error) {
 			total += st.size
 		}
 	}
-	p.begin("verifying", uint64(len(names)), total)
+	for _, f := range links {
+		total += f.st.size
+	}
+	p.begin("verifying", uint64(len(names)+len(links)), total)
 	var mu sync.Mutex
 	var size, sealed atomic.Uint64
 	there := make(map[string]uint64, len(names))
 	bad := map[string]string{}
-	err := parallel(len(names), func(i int) error {
+	err = parallel(len(names), func(i int) error {
 		name := names[i]
 		n, isSealed, err := s.verifyObject(name)
 		if err == unix.ENOENT {
@@ -68,6 +80,23 @@ func (s *Store) Verify(p *Progress) (*VerifyResult, error) {
 		return nil
 	})
 	if err != nil {
+		return nil, err
+	}
+	if err := parallel(len(links), func(i int) error {
+		err := s.verifyLink(links[i])
+		if err == unix.ENOENT {
+			return nil
+		}
+		p.read(1, links[i].st.size)
+		size.Add(links[i].st.size)
+		mu.Lock()
+		res.Links++
+		if err != nil {
+			bad[tree.Links+"/"+links[i].path] = err.Error()
+		}
+		mu.Unlock()
+		return nil
+	}); err != nil {
 		return nil, err
 	}
 	res.Objects, res.Bytes, res.Sealed = len(there), size.Load(), int(sealed.Load())
@@ -116,7 +145,7 @@ func (s *Store) verifyObject(name string) (size uint64, sealed bool, err error) 
 		return 0, false, err
 	}
 	if st.kind() != unix.S_IFREG {
-		return 0, false, fmt.Errorf("it is no regular file")
+		return 0, false, errors.New("it is no regular file")
 	}
 	var d digest
 	if d, err = measure(fd); err == nil {
@@ -128,6 +157,34 @@ func (s *Store) verifyObject(name string) (size uint64, sealed bool, err error) 
 		return st.size, sealed, fmt.Errorf("its content is that of %s", d.name())
 	}
 	return st.size, sealed, nil
+}
+
+// verifyLink compares a file of the links layout with its name.
+func (s *Store) verifyLink(f *file) error {
+	fd, err := openBeneath(s.links, f.path, readFile)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st stat
+	if err := statAt(fd, "", &st); err != nil {
+		return err
+	}
+	if st.kind() != unix.S_IFREG {
+		return errors.New("it is no regular file")
+	}
+	xattrs, err := attrs{fd: fd}.read(newDirBuffer())
+	if err != nil {
+		return fmt.Errorf("attributes: %w", err)
+	}
+	content, err := digestOf(fd, &st)
+	if err != nil {
+		return fmt.Errorf("read: %w", err)
+	}
+	if d := linkDigest(&content, &st, xattrs); d.name() != f.path {
+		return errors.New("it was changed in place, by one of its names: so it is in every tree that has it")
+	}
+	return nil
 }
 
 func digestOf(fd int, st *stat) (digest, error) {

@@ -135,7 +135,11 @@ func gcText(b *strings.Builder, v *unify.GCResult) {
 }
 
 func verifyText(b *strings.Builder, v *unify.VerifyResult) {
-	fmt.Fprintf(b, "%d objects, %s, %d sealed\n", v.Objects, unify.Size(v.Bytes), v.Sealed)
+	links := ""
+	if v.Links > 0 {
+		links = fmt.Sprintf(", %d links", v.Links)
+	}
+	fmt.Fprintf(b, "%d objects%s, %s, %d sealed\n", v.Objects, links, unify.Size(v.Bytes), v.Sealed)
 	damages(b, "damaged", v.Damaged)
 	damages(b, "missing", v.Missing)
 }
