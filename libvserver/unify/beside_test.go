@@ -9,6 +9,9 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
@@ -134,5 +137,110 @@ func TestSameTree(t *testing.T) {
 		_, err := Ununify(&UnunifyOptions{Trees: []string{root}})
 		must(t, err)
 		same(t, root, was)
+	}
+}
+
+// A store that a run made and does not need after all is removed only if nobody has begun to use it, and who comes
+// while it is being removed makes another.
+func TestUnmakeBeside(t *testing.T) {
+	dir := needPlace(t)
+	path := filepath.Join(dir, "store")
+	made, err := OpenStore(path, true)
+	must(t, err)
+	other, err := OpenStore(path, false)
+	must(t, err)
+	made.unmake()
+	made.Close()
+	r, _, err := other.begin(nil)
+	if err != nil {
+		t.Fatal("a store that is in use was removed: ", err)
+	}
+	must(t, r.finish())
+	must(t, other.rely())
+	other.unmake()
+	other.Close()
+	third, err := OpenStore(path, false)
+	if err != nil {
+		t.Fatal("a store that a tree relies on was removed: ", err)
+	}
+	third.Close()
+
+	// One that is removed between its opening and its lock.
+	path = filepath.Join(dir, "another")
+	if made, err = OpenStore(path, true); err != nil {
+		t.Fatal(err)
+	}
+	must(t, unix.Flock(made.fd, unix.LOCK_EX))
+	opened := make(chan error)
+	for range 2 {
+		go func() {
+			s, err := OpenStore(path, true)
+			if err == nil {
+				r, _, berr := s.begin(nil)
+				if err = berr; err == nil {
+					err = r.finish()
+				}
+				s.Close()
+			}
+			opened <- err
+		}()
+	}
+	time.Sleep(50 * time.Millisecond) // or else it is not opened yet, and the test shows less
+	made.unmake()
+	if _, err := os.Lstat(path + "/" + tempDir); err == nil {
+		t.Error("the store is still there")
+	}
+	made.Close()
+	for range 2 {
+		must(t, <-opened)
+	}
+
+	// An empty directory of somebody else's is not removed with it.
+	empty := filepath.Join(dir, "empty")
+	must(t, os.Mkdir(empty, 0o755))
+	if made, err = OpenStore(empty, true); err != nil {
+		t.Fatal(err)
+	}
+	made.unmake()
+	made.Close()
+	if list, err := os.ReadDir(empty); err != nil || len(list) > 0 {
+		t.Errorf("%v %v", list, err)
+	}
+}
+
+// Runs that come to nothing, dry ones, beside those that make and need the same store.
+func TestDryBeside(t *testing.T) {
+	dir := needPlace(t)
+	for round := range envNumber("VSRUN_TEST_ROUNDS", 12) {
+		layout := []tree.Layout{tree.LayoutObjects, tree.LayoutLinks}[round%2]
+		store := filepath.Join(dir, fmt.Sprint("store", round))
+		var all sync.WaitGroup
+		for i := range 4 {
+			root := filepath.Join(dir, fmt.Sprint("tree", round, ".", i))
+			must(t, os.Mkdir(root, 0o755))
+			must(t, os.WriteFile(root+"/file", fmt.Append(nil, i), 0o644)) // like no other: in the layout links, the store stays empty
+			all.Go(func() {
+				for tries := 0; ; tries++ {
+					_, err := Unify(&Options{Trees: []string{root}, Store: store, Layout: layout, Least: 1, Seal: SealNone, DryRun: i > 0 && tries < 5})
+					if err != nil {
+						t.Errorf("round %d, tree %d: %v", round, i, err)
+						return
+					}
+					if i == 0 || tries == 5 {
+						return
+					}
+				}
+			})
+		}
+		all.Wait()
+		s, err := OpenStore(store, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		v, err := s.Verify(nil)
+		s.Close()
+		if err != nil || len(v.Damaged)+len(v.Missing) > 0 {
+			t.Fatalf("%+v %v", v, err)
+		}
 	}
 }

@@ -145,6 +145,9 @@ func (j *job) links(todo []*target, images []*image, files []*file) error {
 		if j.o.DryRun || j.engine {
 			continue
 		}
+		if err := j.rely(); err != nil {
+			return err
+		}
 		t := &tree.Tree{Layout: tree.LayoutLinks, Verity: tree.VerityOff, Store: j.Path}
 		if err := (attrs{fd: todo[i].fd}).set(tree.Attr, t.Value()); err != nil {
 			return fmt.Errorf("mark %s: %w", im.path, err)

@@ -10,14 +10,6 @@ import (
 	"github.com/vsrun/vsrun/libvserver/unify/tree"
 )
 
-// meta is a distinct tree's metadata tree.
-type meta struct {
-	digest string
-	ref    int // an open descriptor of the reference
-	bytes  uint64
-	isNew  bool
-}
-
 // objectsLayout unifies scanned trees.
 func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (changed map[*target]error, err error) {
 	verity, err := j.verity()
@@ -47,20 +39,50 @@ func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (cha
 	if err := j.confirm(contents); err != nil {
 		return nil, err
 	}
-	// gc may have taken away a metadata tree that was not in use when this run found it: then all is made again.
+	if changed, err = j.stubs(todo, images, metas); err != nil || changed != nil {
+		return changed, err
+	}
+	if err := j.barrier(); err != nil {
+		return nil, err
+	}
+	changed, done, err := j.swapAll(todo, images)
+	if err != nil {
+		return changed, err
+	}
+	var good []*image
+	for _, i := range done {
+		good = append(good, images[i])
+	}
+	j.count(good, contents)
+	for m := range metasOf(metas) {
+		if m.isNew {
+			j.res.Meta += m.bytes
+		}
+	}
+	if err := j.removeOld(todo, images, done, metas); err != nil {
+		return changed, err
+	}
+	if err := j.remember(contents); err != nil {
+		return changed, err
+	}
+	if verity != tree.VerityOff {
+		return changed, j.sealTrees(todo, done, metas, images, contents, verity)
+	}
+	return changed, nil
+}
+
+// stubs makes what takes the trees' places, as s0, s1, ... in the run's directory. gc may have taken away a metadata tree
+// that was not in use when this run found it: then all is to be made again, and changed has all trees.
+func (j *job) stubs(todo []*target, images []*image, metas map[*image]*meta) (changed map[*target]error, err error) {
 	again := func(err error) (map[*target]error, error) {
 		if !errors.Is(err, unix.ENOENT) {
 			return nil, err
 		}
 		changed := map[*target]error{}
-		for i, t := range todo {
+		for _, t := range todo {
 			changed[t] = err
-			_ = unix.Unlinkat(j.fd, numbered("s", i)+".tree", 0)
-			if err := removeTree(j.fd, numbered("s", i)); err != nil {
-				return nil, err
-			}
 		}
-		return changed, nil
+		return changed, j.removeStubs(len(todo))
 	}
 	for i, im := range images {
 		m := metas[im]
@@ -72,78 +94,68 @@ func (j *job) objectsLayout(todo []*target, images []*image, files []*file) (cha
 			return nil, err
 		}
 	}
-	// A metadata tree may have been gc's victim between its publication and the reference in the stub.
+	// It may have been gc's victim between its publication and the reference in the stub.
 	for _, im := range images {
 		var st stat
 		if err := statAt(j.trees, metas[im].digest, &st); err != nil {
 			return again(fmt.Errorf("metadata tree %s: %w", metas[im].digest, err))
 		}
 	}
-	if err := j.barrier(); err != nil {
-		return nil, err
+	return nil, nil
+}
+
+// removeStubs removes what n trees were to be swapped with: for a next try, the names must be free.
+func (j *job) removeStubs(n int) error {
+	for i := range n {
+		if err := removeTree(j.fd, numbered("s", i)); err != nil {
+			return err
+		}
+		_ = unix.Unlinkat(j.fd, numbered("s", i)+".tree", 0)
 	}
+	return nil
+}
+
+// swapAll puts the stubs in the trees' places. done are the indices of the trees of which this is final; those that had
+// been changed before they were out of reach are in their places again.
+func (j *job) swapAll(todo []*target, images []*image) (changed map[*target]error, done []int, err error) {
 	changed = map[*target]error{}
-	var done []int
+	var swapped []int
 	for i, t := range todo {
 		if err := j.swap(t, numbered("s", i), &images[i].root.st); err != nil {
 			changed[t] = err
 			continue
 		}
-		done = append(done, i)
+		swapped = append(swapped, i)
 	}
-	changedIn := j.settled(todo, images, done)
-	removable := done[:0:0]
-	for _, i := range done {
-		if why := changedIn[i]; why != nil {
-			changed[todo[i]] = why
-			if err := j.swapBack(todo[i], numbered("s", i)); err != nil {
-				return changed, err
-			}
+	changedIn := j.settled(todo, images, swapped)
+	for _, i := range swapped {
+		why := changedIn[i]
+		if why == nil {
+			done = append(done, i)
 			continue
 		}
-		removable = append(removable, i)
-	}
-	total := 0
-	var good []*image
-	for _, i := range removable {
-		total += images[i].files
-		good = append(good, images[i])
-	}
-	j.count(good, contents)
-	for m := range metasOf(metas) {
-		if m.isNew {
-			j.res.Meta += m.bytes
+		changed[todo[i]] = why
+		if err := j.swapBack(todo[i], numbered("s", i)); err != nil {
+			return changed, nil, err
 		}
 	}
+	return changed, done, nil
+}
+
+// removeOld removes the trees that were replaced, and what is left of the stubs.
+func (j *job) removeOld(todo []*target, images []*image, done []int, metas map[*image]*meta) error {
+	total := 0
+	for _, i := range done {
+		total += images[i].files
+	}
 	j.progress.begin("removing", uint64(total), 0)
-	for _, i := range removable {
+	for _, i := range done {
 		if err := j.remove(images[i], numbered("s", i)); err != nil {
-			return changed, err
+			return err
 		}
 		j.report(todo[i], images[i], "unified", metas[images[i]].digest)
 	}
-	// For a next try, the names must be free.
-	for i := range todo {
-		if err := removeTree(j.fd, numbered("s", i)); err != nil {
-			return changed, err
-		}
-		_ = unix.Unlinkat(j.fd, numbered("s", i)+".tree", 0)
-	}
-	if err := j.remember(contents); err != nil {
-		return changed, err
-	}
-	if verity != tree.VerityOff {
-		return changed, j.sealTrees(todo, removable, metas, images, contents, verity)
-	}
-	return changed, nil
-}
-
-func metasOf(m map[*image]*meta) map[*meta]bool {
-	set := map[*meta]bool{}
-	for _, v := range m {
-		set[v] = true
-	}
-	return set
+	return j.removeStubs(len(todo))
 }
 
 // contents reads the files and has the store hold what is in them.
@@ -217,109 +229,6 @@ func (j *job) count(images []*image, contents []*content) {
 			j.res.After += c.blocks
 		}
 	}
-}
-
-// metaTrees sees to it that every image has its metadata tree in the store.
-func (j *job) metaTrees(images []*image, v tree.Verity) (map[*image]*meta, error) {
-	metas := map[*image]*meta{}
-	byDigest := map[string]*meta{}
-	total := 0
-	names := make([]string, len(images))
-	if err := parallel(len(images), func(i int) error {
-		names[i] = images[i].name(v)
-		return nil
-	}); err != nil {
-		return nil, err
-	}
-	for _, im := range images {
-		total += im.files
-	}
-	j.progress.begin("building", uint64(total), 0)
-	for i, im := range images {
-		if m := byDigest[names[i]]; m != nil {
-			metas[im] = m
-			continue
-		}
-		m, err := j.metaTree(im, names[i], numbered("m", i), v)
-		if err != nil {
-			return metas, err
-		}
-		byDigest[names[i]] = m
-		metas[im] = m
-	}
-	return metas, nil
-}
-
-// metaTree publishes one metadata tree. The reference comes first: gc takes a tree without one for an unused one.
-func (j *job) metaTree(im *image, digest, temp string, v tree.Verity) (m *meta, err error) {
-	m = &meta{digest: digest, ref: -1}
-	var st stat
-	known := statAt(j.trees, digest, &st) == nil
-	refName := digest + ".ref"
-	if statAt(j.trees, refName, &st) == unix.ENOENT {
-		if err := j.writeFile(j.fd, refName, []byte(refText(j.Path, digest))); err != nil {
-			return nil, err
-		}
-		err := unix.Fchmodat(j.fd, refName, 0o444, 0)
-		if err == nil {
-			err = unix.Linkat(j.fd, refName, j.trees, refName, 0)
-		}
-		if err != nil && err != unix.EEXIST {
-			return nil, fmt.Errorf("reference of metadata tree %s: %w", digest, err)
-		}
-	}
-	if m.ref, err = openBeneath(j.trees, refName, readFile); err != nil {
-		return nil, fmt.Errorf("reference of metadata tree %s: %w", digest, err)
-	}
-	if known {
-		return m, nil
-	}
-	if err := j.build(im, temp, v); err != nil {
-		unix.Close(m.ref)
-		return nil, err
-	}
-	err = unix.Renameat2(j.fd, temp, j.trees, digest, unix.RENAME_NOREPLACE)
-	if err == unix.EEXIST {
-		err = removeTree(j.fd, temp)
-	}
-	if err != nil {
-		unix.Close(m.ref)
-		return nil, fmt.Errorf("publish metadata tree %s: %w", digest, err)
-	}
-	m.isNew = true
-	m.bytes, err = j.metaBytes(im, digest, v)
-	return m, err
-}
-
-// metaBytes is what a metadata tree takes on disk: directories, and what else does not fit in its inode.
-func (j *job) metaBytes(im *image, digest string, v tree.Verity) (sum uint64, err error) {
-	fd, err := openBeneath(j.trees, digest, readDir)
-	if err != nil {
-		return 0, err
-	}
-	defer unix.Close(fd)
-	for _, d := range im.dirs {
-		var st stat
-		path := d.path
-		if path == "" {
-			path = "."
-		}
-		if err := statAt(fd, path, &st); err != nil {
-			return 0, err
-		}
-		sum += st.blocks * 512
-		for i := range d.nodes {
-			n := &d.nodes[i]
-			big := len(n.target) >= 60 || len(n.xattrs) > 0 || n.file != nil && (len(n.file.xattrs) > 0 || v != tree.VerityOff)
-			if n.file != nil && n.file.keep != shared {
-				big = false
-			}
-			if big && statAt(fd, d.join(n.name), &st) == nil {
-				sum += st.blocks * 512
-			}
-		}
-	}
-	return sum, nil
 }
 
 // confirm checks, once all metadata trees are there for gc to see, that every object still is. What gc took away before

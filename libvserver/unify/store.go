@@ -19,6 +19,7 @@ type Store struct {
 	Path                            string
 	fd, objects, trees, links, temp int
 	dev                             uint64
+	mine                            bool // its directory was made for it
 }
 
 const tempDir = "tmp"
@@ -59,16 +60,32 @@ func OpenStore(path string, create bool) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if create {
-		if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
-			if err := mountOptionSafe(path); err != nil {
-				return nil, err
+	mine := false // the directory, too
+	for {
+		if create {
+			if _, err := os.Lstat(path); errors.Is(err, os.ErrNotExist) {
+				mine = true
+				if err := mountOptionSafe(path); err != nil {
+					return nil, err
+				}
+			}
+			if err := os.MkdirAll(path, 0o700); err != nil {
+				return nil, fmt.Errorf("make the store: %w", err)
 			}
 		}
-		if err := os.MkdirAll(path, 0o700); err != nil {
-			return nil, fmt.Errorf("make the store: %w", err)
+		s, err := openStore(path, create)
+		if create && errors.Is(err, ErrNoStore) {
+			continue // it was removed meanwhile
 		}
+		if s != nil {
+			s.mine = mine
+		}
+		return s, err
 	}
+}
+
+// openStore opens what is there. The lock lasts until it is closed: see unmake.
+func openStore(path string, create bool) (*Store, error) {
 	real, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, unix.ENOENT) {
 		return nil, fmt.Errorf("%s: %w", path, ErrNoStore)
@@ -80,10 +97,20 @@ func OpenStore(path string, create bool) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{Path: real, objects: -1, trees: -1, links: -1, temp: -1}
-	if s.fd, err = openDir(real); err != nil {
+	if s.fd, err = openDir(real); errors.Is(err, unix.ENOENT) {
+		return nil, fmt.Errorf("%s: %w", real, ErrNoStore)
+	} else if err != nil {
 		return nil, err
 	}
-	if err := s.setup(create); err != nil {
+	for err = unix.EINTR; err == unix.EINTR; {
+		err = unix.Flock(s.fd, unix.LOCK_SH)
+	}
+	if err == nil || err == unix.ENOLCK || err == unix.EOPNOTSUPP {
+		err = s.setup(create)
+	} else {
+		err = fmt.Errorf("lock %s: %w", real, err)
+	}
+	if err != nil {
 		s.Close()
 		return nil, err
 	}
@@ -100,6 +127,12 @@ func mountOptionSafe(path string) error {
 
 func (s *Store) setup(create bool) error {
 	var st stat
+	if err := statAt(s.fd, "", &st); err != nil {
+		return fmt.Errorf("stat %s: %w", s.Path, err)
+	}
+	if st.nlink == 0 {
+		return fmt.Errorf("%s: %w", s.Path, ErrNoStore)
+	}
 	if err := statAt(s.fd, tree.Marker, &st); err == unix.ENOENT {
 		if !create {
 			return fmt.Errorf("%s: %w (it has no file %s)", s.Path, ErrNoStore, tree.Marker)
@@ -161,8 +194,17 @@ func (s *Store) Close() {
 	}
 }
 
-// unmake removes a store in which there is nothing.
+// unmake removes a store in which there is nothing, unless another run has it open, or counts on it. The store can only be
+// closed then.
 func (s *Store) unmake() {
+	// Who opens it now waits until it is gone, and makes another.
+	if unix.Flock(s.fd, unix.LOCK_EX|unix.LOCK_NB) != nil {
+		return
+	}
+	var st stat
+	if statAt(s.fd, tree.Marker, &st) != nil || st.mode&0o777 == relied {
+		return
+	}
 	for _, fd := range []int{s.objects, s.trees, s.links, s.temp} {
 		if list, err := readEntries(fd, newDirBuffer()); err != nil || len(list) > 0 {
 			return
@@ -173,7 +215,19 @@ func (s *Store) unmake() {
 	for _, name := range []string{tempDir, tree.Links, tree.Trees, tree.Objects} {
 		_ = unix.Unlinkat(s.fd, name, unix.AT_REMOVEDIR)
 	}
-	_ = os.Remove(s.Path)
+	if s.mine {
+		_ = os.Remove(s.Path)
+	}
+}
+
+// relied is the marker's mode once there is a tree that needs the store to be there, even if it is empty.
+const relied = 0o400
+
+func (s *Store) rely() error {
+	if err := unix.Fchmodat(s.fd, tree.Marker, relied, 0); err != nil {
+		return fmt.Errorf("chmod %s/%s: %w", s.Path, tree.Marker, err)
+	}
+	return nil
 }
 
 // writeFile makes a file whole or not at all.
