@@ -241,3 +241,30 @@ func TestPasswdDevice(t *testing.T) {
 		p.falls("%s was opened", name)
 	}
 }
+
+// A hook of createContainer is a program of the host: a library that the image's environment names is none of its own.
+func TestHookEnvironment(t *testing.T) {
+	p := attack(t, "2025-23266", "the image's LD_PRELOAD in a createContainer hook", "weakened vsrun", "root.readonly=false", "args:/bin/true",
+		`process.env+="LD_PRELOAD=./attacker.so"`)
+	hook := p.path("hook")
+	p.check(os.WriteFile(hook, []byte("#!/bin/sh\n/usr/bin/env >\"$1\"\n"), 0o755))
+	list := map[string][]map[string]any{}
+	for _, kind := range []string{"prestart", "createRuntime", "createContainer", "poststart", "poststop"} {
+		list[kind] = []map[string]any{{"path": hook, "args": []string{"hook", p.path(kind)}}}
+	}
+	raw, err := json.Marshal(list)
+	p.check(err)
+	p.config("b", "hooks="+string(raw))
+	if res := p.run("b"); res.Code != 0 {
+		t.Fatalf("run: %s", res.Stderr)
+	}
+	for kind := range list {
+		text, err := os.ReadFile(p.path(kind))
+		if err != nil {
+			t.Errorf("the hook did not run: %v", err)
+		}
+		if strings.Contains(string(text), "LD_PRELOAD") {
+			p.falls("%s has it", kind)
+		}
+	}
+}
