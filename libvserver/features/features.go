@@ -42,6 +42,8 @@ func Known(b Build) *features.Features {
 		PotentiallyUnsafeConfigAnnotations: []string{
 			spec.VServerPrefix,
 			"org.systemd.property.", // libvserver/cgroup
+			"org.criu.config",       // whose actions are programs that CRIU runs
+			"run.oci.",              // crun's
 		},
 	}
 }

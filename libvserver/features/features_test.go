@@ -2,7 +2,12 @@ package features
 
 import (
 	"encoding/json"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -26,6 +31,42 @@ func TestJSON(t *testing.T) {
 	}
 	if d := cmp.Diff(string(indented)+"\n", string(text)); d != "" {
 		t.Error(d)
+	}
+}
+
+// TestUnsafeAnnotations: whatever annotation the code heeds an engine must not take from its users unasked.
+func TestUnsafeAnnotations(t *testing.T) {
+	unsafe := Known(Build{}).PotentiallyUnsafeConfigAnnotations
+	names := regexp.MustCompile("\"((?:org|run|io|com)\\.[a-z-]+\\.[a-z][\\w.-]*)\"")
+	told := []string{annotationVersion, annotationCommit, annotationLandlock, annotationLibseccomp} // of the document itself
+	var heeded []string
+	for _, dir := range []string{"../../libvserver", "../../spec", "../../hooks"} {
+		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
+			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if !strings.Contains(string(text), "nnotations") {
+				return err
+			}
+			for _, m := range names.FindAllStringSubmatch(string(text), -1) {
+				if !slices.Contains(told, m[1]) && !slices.Contains(unsafe, m[1]) {
+					heeded = append(heeded, m[1])
+				}
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(heeded) == 0 {
+		t.Error("found none: the code has changed, and this test with it")
+	}
+	for _, name := range heeded {
+		if !slices.ContainsFunc(unsafe, func(prefix string) bool { return strings.HasPrefix(name, prefix) }) {
+			t.Errorf("annotation %s has effects, and features does not list it as unsafe", name)
+		}
 	}
 }
 

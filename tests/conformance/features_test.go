@@ -73,7 +73,7 @@ func TestFeaturesAreTrue(t *testing.T) {
 		})
 	}
 	// What these can do to the host, an engine must know before it passes a user's annotations on.
-	for _, prefix := range []string{"org.linux-vserver.", "org.systemd.property."} {
+	for _, prefix := range []string{"org.linux-vserver.", "org.systemd.property.", "org.criu.config", "run.oci."} {
 		if !slices.Contains(f.PotentiallyUnsafeConfigAnnotations, prefix) {
 			t.Errorf("annotations %s* have effects, and are not listed as unsafe", prefix)
 		}

@@ -23,8 +23,10 @@ func TestSystemdProperties(t *testing.T) {
 	var f struct{ PotentiallyUnsafeConfigAnnotations []string }
 	res := p.try("features")
 	if res.Code == 0 && json.Unmarshal([]byte(res.Stdout), &f) == nil {
-		if !slices.ContainsFunc(f.PotentiallyUnsafeConfigAnnotations, func(a string) bool { return strings.HasPrefix("org.systemd.property.ExecStartPre", a) }) {
-			p.falls("features does not name org.systemd.property.")
+		for _, name := range []string{"org.systemd.property.ExecStartPre", "org.criu.config"} {
+			if !slices.ContainsFunc(f.PotentiallyUnsafeConfigAnnotations, func(a string) bool { return strings.HasPrefix(name, a) }) {
+				p.falls("features does not name %s", name)
+			}
 		}
 	} else {
 		p.note("no features command")
