@@ -29,7 +29,7 @@ var suites = []suite{
 	{name: "contrib", command: "tests/vm/suite/contrib", limit: 25 * time.Minute, quick: true, cri: true},
 	{name: "boot", command: "tests/vm/suite/boot", limit: 15 * time.Minute, quick: true, reboots: true},
 	{name: "cgroup", command: "modprobe brd; modprobe rdma_rxe; tests/vm/suite/gotest libvserver/cgroup", limit: 10 * time.Minute, quick: true},
-	{name: "containerd-systemd", command: "export CGROUPS=systemd AT_ONCE=100; " + engines("containerd"), limit: 45 * time.Minute, cri: true},
+	{name: "containerd-systemd", command: "export CGROUPS=systemd AT_ONCE=100; " + engines("containerd"), limit: 60 * time.Minute, cri: true},
 	{name: "podman-systemd", command: engines("podman-systemd"), limit: 45 * time.Minute},
 	{name: "podman-rootless", command: engines("podman-rootless"), limit: 45 * time.Minute},
 	{name: "selinux", command: engines("selinux") + "; code=$?; tests/vm/suite/gotest -run TestSuite/linux_mount_label tests/conformance || code=1; exit $code",
