@@ -150,7 +150,7 @@ func TestCreatedPeeked(t *testing.T) {
 		{"in the runtime's memory", ""}, {"in a copy of it", `linux.namespaces+={"type":"time"}`},
 	} {
 		t.Run(strings.ReplaceAll(c.name, " ", "-"), func(t *testing.T) {
-			p := attack(t, "2016-9962", "who came later reads the environment of create: "+c.name, "vsrun before its fix", "args:/bin/sleep 1000",
+			p := attack(t, "2016-9962", "who came later reads the environment of create: "+c.name, "crun 1.21, vsrun before its fix", "args:/bin/sleep 1000",
 				"-mounts[destination=/sys/fs/cgroup]")
 			if c.edit != "" {
 				p.config("b", c.edit)
