@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -60,8 +61,9 @@ func (c *container) listenNotify() error {
 	return nil
 }
 
-// notifyProxy passes messages on until the container is ready or gone.
-func (c *container) notifyProxy() error {
+// notifyProxy passes messages on until the container is ready or gone. main is the process that the service manager is to
+// watch from then on.
+func (c *container) notifyProxy(main int) error {
 	if c.notify <= 0 {
 		return nil
 	}
@@ -91,11 +93,11 @@ func (c *container) notifyProxy() error {
 			}
 			for line := range strings.SplitSeq(string(buf[:k]), "\n") {
 				if strings.HasPrefix(line, "READY=") {
-					if err := forwardReady(host, line, c.rec.InitPid); err != nil {
+					if err := forwardReady(host, line, main); err != nil {
 						return err
 					}
 					log.Debugf("container %s is ready", c.rec.ID)
-					return nil
+					return barrier(host)
 				}
 			}
 			continue
@@ -108,8 +110,8 @@ func (c *container) notifyProxy() error {
 
 // tellReady is the proxy for run: the container runs, and does so if its service manager can't be told of it. That one sees to
 // a service that does not become ready.
-func (c *container) tellReady() {
-	if err := c.notifyProxy(); err != nil {
+func (c *container) tellReady(main int) {
+	if err := c.notifyProxy(main); err != nil {
 		log.Warnf("container %s: its service manager is not told when it is ready: %v", c.rec.ID, err)
 	}
 }
@@ -122,4 +124,34 @@ func forwardReady(host int, line string, pid int) error {
 		return fmt.Errorf("NOTIFY_SOCKET: write: %w", err)
 	}
 	return nil
+}
+
+// barrier waits until the service manager has read what it was sent (sd_notify_barrier(3)): messages of a sender that is gone,
+// as the runtime is about to be, it can't tell the service of.
+func barrier(host int) error {
+	const patience = 30 * time.Second // runc's
+	var p [2]int
+	if err := unix.Pipe2(p[:], unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("NOTIFY_SOCKET: %w", os.NewSyscallError("pipe2", err))
+	}
+	defer unix.Close(p[0])
+	err := unix.Sendmsg(host, []byte("BARRIER=1"), unix.UnixRights(p[1]), nil, unix.MSG_NOSIGNAL)
+	unix.Close(p[1])
+	if err != nil {
+		return fmt.Errorf("NOTIFY_SOCKET: %w", os.NewSyscallError("sendmsg", err))
+	}
+	for end := time.Now().Add(patience); ; {
+		left := time.Until(end)
+		if left <= 0 {
+			log.Warnf("NOTIFY_SOCKET: the service manager has not answered within %s: it may not know BARRIER=1", patience)
+			return nil
+		}
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(p[0])}}, int(left/time.Millisecond)+1) // POLLHUP: nobody has the other end
+		if n > 0 {
+			return nil
+		}
+		if err != nil && err != unix.EINTR {
+			return fmt.Errorf("NOTIFY_SOCKET: poll: %w", err)
+		}
+	}
 }

@@ -2,6 +2,7 @@ package libvserver
 
 import (
 	"errors"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -45,7 +46,7 @@ func (r *Runtime) Run(o *RunOptions) (status int, err error) {
 	}
 	if o.Detach {
 		if n.hooks.Notify {
-			n.tellReady()
+			n.tellReady(n.rec.InitPid)
 		}
 		return 0, nil
 	}
@@ -99,7 +100,7 @@ func (n *creation) foreground(o *RunOptions) (int, error) {
 	forward.To(n.process.PIDFD)
 	_ = fault.On && fault.At(fault.Foreground)
 	if n.hooks.Notify {
-		go n.tellReady()
+		go n.tellReady(os.Getpid()) // which knows how the program ends, and clears up after it
 	}
 	mounts := n.holdMounts()
 	end, err := waitExit(n.process.PIDFD)

@@ -85,7 +85,7 @@ func (r *Runtime) Start(id string) error {
 		}
 	}
 	if l.Notify {
-		return c.notifyProxy()
+		return c.notifyProxy(c.rec.InitPid)
 	}
 	return nil
 }

@@ -196,6 +196,8 @@ func (c *compiler) compile(s plan.Step) error {
 		c.device(s)
 	case plan.Symlink:
 		c.symlink(s)
+	case plan.NullStdio:
+		c.nullStdio()
 	case plan.Console:
 		c.console(s)
 	case plan.ReadonlyRoot:

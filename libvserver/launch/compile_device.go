@@ -137,6 +137,26 @@ func (c *compiler) sameLink(s plan.Symlink, i int, d slot, at arg) {
 	c.land(made)
 }
 
+// nullStdio looks here which of the standard streams, which are the child's as well, are the null device.
+func (c *compiler) nullStdio() {
+	null := slot(-1)
+	for fd := range 3 {
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+			continue
+		}
+		if null < 0 {
+			null = c.openRoot("/dev/null", c.how(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS))
+			c.statSlot(null)
+			c.checkDevice(unix.S_IFCHR, unix.Mkdev(1, 3), "/dev/null is not the null device")
+		}
+		c.call(unix.SYS_DUP3, "dup", null.arg(), val(fd), val(0))
+	}
+	if null >= 0 {
+		c.close(null)
+	}
+}
+
 // console: the pty comes from the container's own devpts, the slave by TIOCGPTPEER on the master (Linux 4.13), so no
 // name in the container is trusted (CVE-2025-52565).
 func (c *compiler) console(s plan.Console) {

@@ -119,6 +119,7 @@ func Build(bundle *spec.Bundle, facts *Facts, opt *Options) (*Plan, error) {
 	if !opt.NoCgroup || p.Clone.Has(unix.CLONE_NEWCGROUP) {
 		b.add(JoinCgroup{Origin: "linux.cgroupsPath", NewNamespace: p.Clone.Has(unix.CLONE_NEWCGROUP)})
 	}
+	b.allCPUs() // a runtime that is kept to some, by its service manager, would keep the container there
 	b.add(NewSession{Default})
 	b.early()
 
@@ -199,6 +200,9 @@ func (b *builder) filesystem() {
 	b.mounts()
 	if b.setupDev() {
 		b.devices()
+		if p := b.s.Process; p != nil && !p.Terminal {
+			b.add(NullStdio{Default})
+		}
 	} else {
 		b.boundDevices()
 	}

@@ -119,17 +119,22 @@ const maxCPUs = 8192
 func (b *builder) execAffinity(p *specs.Process) {
 	a := p.ExecCPUAffinity
 	if a == nil || a.Initial == "" && a.Final == "" {
-		all := make([]uint64, maxCPUs/64)
-		for i := range all {
-			all[i] = ^uint64(0)
-		}
-		b.add(Affinity{Origin: Default, Mask: all, List: "0-" + strconv.Itoa(maxCPUs-1)})
+		b.allCPUs()
 		return
 	}
 	b.p.Affinity = b.cpuList("process.execCPUAffinity.initial", a.Initial)
 	if final := b.cpuList("process.execCPUAffinity.final", a.Final); final != nil {
 		b.add(Affinity{Origin: "process.execCPUAffinity.final", Mask: final, List: a.Final})
 	}
+}
+
+// allCPUs lets the process run on all there are.
+func (b *builder) allCPUs() {
+	all := make([]uint64, maxCPUs/64)
+	for i := range all {
+		all[i] = ^uint64(0)
+	}
+	b.add(Affinity{Origin: Default, Mask: all, List: "0-" + strconv.Itoa(maxCPUs-1)})
 }
 
 func (b *builder) cpuList(at Origin, list string) []uint64 {

@@ -182,7 +182,7 @@ func checkStep(t *testing.T, b *spec.Bundle, p *Plan, facts *Facts, s Step) {
 		}
 	case Landlock, Chdir, LookPath, Exec: // in the container's root by then
 	case Await, NewNamespaces, Dumpable, BecomeRoot, JoinCgroup, JoinContainer, EnterRoot, Tell, NewSession, Keyring, PivotRoot, ReadonlyRoot,
-		Console, Hostname, Domainname, Loopback, Rlimit, OOMScoreAdj, Scheduler, IOPriority, MemoryPolicy, Affinity, Personality,
+		Console, Hostname, Domainname, Loopback, Rlimit, OOMScoreAdj, Scheduler, IOPriority, MemoryPolicy, Affinity, Personality, NullStdio,
 		NoNewPrivileges, User, Seccomp, CloseFDs, WaitStart: // no path but those of the program's own
 	default:
 		t.Fatalf("%T: say here which paths it touches", s)
