@@ -95,7 +95,9 @@ func (s MemoryPolicy) String() string { return "set memory policy " + s.Name }
 // descriptor root in the container could else change the mode and the owner of the host's.
 type NullStdio struct{ Origin }
 
-func (NullStdio) String() string { return "take the container's /dev/null for standard streams that are the host's" }
+func (NullStdio) String() string {
+	return "take the container's /dev/null for standard streams that are the host's"
+}
 
 // Affinity sets the CPUs that the process may run on (sched_setaffinity(2)).
 type Affinity struct {
