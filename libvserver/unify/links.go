@@ -315,8 +315,11 @@ func (j *job) replaceByLink(dirfd int, n *node, name string) error {
 	temp := "l" + strconv.FormatInt(j.temps.Add(1), 36)
 	switch err := linkAt(j.poolFd(), name, j.fd, temp, 0); err {
 	case nil:
-	case unix.EMLINK, unix.ENOENT:
-		f.keep = linked
+	case unix.EMLINK:
+		f.keep = full
+		return nil
+	case unix.ENOENT:
+		f.keep = gone
 		return nil
 	default:
 		return err

@@ -302,3 +302,36 @@ func TestChangesMeanwhile(t *testing.T) {
 	}
 	t.Logf("%d files, unify: %v", n, err)
 }
+
+// A path that no system call takes is refused before anything is made, in a line that can be read.
+func TestDeep(t *testing.T) {
+	for length, name := range map[int]string{4080: "a name that is long enough", 5000: "x"} {
+		dir := needPlace(t)
+		root, store := filepath.Join(dir, "tree"), filepath.Join(dir, "store")
+		must(t, os.Mkdir(root, 0o755))
+		fd, err := openDir(root)
+		must(t, err)
+		for at := -1; at < length; {
+			part := strings.Repeat("d", min(200, length-at-1))
+			must(t, mkdirAt(fd, part, 0o755))
+			sub, err := openBeneath(fd, part, readDir)
+			must(t, err)
+			closeFd(fd)
+			fd, at = sub, at+1+len(part)
+		}
+		must(t, unix.Symlinkat("x", fd, name))
+		closeFd(fd)
+		for _, layout := range []tree.Layout{tree.LayoutObjects, tree.LayoutLinks} {
+			_, err := Unify(&Options{Trees: []string{root}, Store: store, Layout: layout, Least: 1, Seal: SealNone})
+			if err == nil || !strings.Contains(err.Error(), "more than 4095 bytes") || len(err.Error()) > 300 {
+				t.Errorf("%d bytes: %v", length, err)
+			}
+			if tr, err := tree.Read(root); tr != nil || err != nil {
+				t.Errorf("%d bytes: %+v %v", length, tr, err)
+			}
+			if _, err := os.Lstat(store); err == nil {
+				t.Error("the store is left")
+			}
+		}
+	}
+}

@@ -32,6 +32,8 @@ const (
 	busy     // open for writing, or changed meanwhile
 	tooSmall // below the least size
 	linked   // links layout: it has several names
+	full     // links layout: what the store has of it can't get another name
+	gone     // links layout: gc removed what the store had of it
 )
 
 // dir is a directory of a tree.
@@ -191,6 +193,9 @@ func (s *scanner) read(d *dir, buf []byte) error {
 	}
 	d.nodes = make([]node, 0, others)
 	for _, e := range list {
+		if len(d.path)+len("/")+len(e.name) >= unix.PathMax {
+			return fmt.Errorf("unify %s: in it, %.60s/... has a path of more than %d bytes", s.im.path, d.path, unix.PathMax-1)
+		}
 		n := node{name: e.name}
 		if err := statAt(fd, e.name, &n.st); err != nil {
 			return fail(e.name, "stat", err)

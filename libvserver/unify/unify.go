@@ -64,7 +64,8 @@ type Kept struct {
 }
 
 func (k reason) String() string {
-	return [...]string{"", "excluded", "open for writing, or changing", "too small", "hard links"}[k]
+	return [...]string{"", "excluded", "open for writing, or changing", "too small", "hard links",
+		"too many hard links for this filesystem", "removed from the store by gc meanwhile"}[k]
 }
 
 // Unify makes trees share what is equal. Trees that can't be are in the result with their errors, and the returned error
