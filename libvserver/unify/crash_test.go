@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
@@ -118,13 +119,33 @@ func (c *crasher) check() (unifiedTrees int) {
 			for _, d := range []string{at, upper, work} {
 				must(c.t, os.MkdirAll(d, 0o700))
 			}
-			must(c.t, unix.Mount("overlay", at, "overlay", 0,
-				"lowerdir="+tr.Lower(path)+"::"+tr.Data()+",metacopy=on,upperdir="+upper+",workdir="+work))
-			c.content(at, c.was[i], false)
-			must(c.t, unix.Unmount(at, 0))
+			c.alone(func() {
+				must(c.t, unix.Mount("overlay", at, "overlay", 0,
+					"lowerdir="+tr.Lower(path)+"::"+tr.Data()+",metacopy=on,upperdir="+upper+",workdir="+work))
+				c.content(at, c.was[i], false)
+				must(c.t, unix.Unmount(at, 0))
+			})
 		}
 	}
 	return unifiedTrees
+}
+
+// alone calls f on a thread with a mount namespace of its own. A mount that is seen by others is copied into the mount
+// namespace that somebody makes meanwhile, and is in use as long as that lasts.
+func (c *crasher) alone(f func()) {
+	c.t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // for ever: the thread ends with it
+		must(c.t, unix.Unshare(unix.CLONE_NEWNS))
+		must(c.t, unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
+		f()
+	}()
+	<-done
+	if c.t.Failed() {
+		c.t.FailNow()
+	}
 }
 
 // content compares a tree with its manifest. loose: names share inodes, and directories' times may be those of a run

@@ -269,3 +269,41 @@ func TestKnownLinks(t *testing.T) {
 		t.Errorf("%+v", v)
 	}
 }
+
+// A link that was changed without anybody's noticing, its time put back, is equal to one file, and called what two others
+// are: all keep what they have.
+func TestKnownLinksDamaged(t *testing.T) {
+	dir := needPlace(t)
+	store := filepath.Join(dir, "store")
+	when := time.Unix(1_000_000_000, 0)
+	guest := func(name string, files map[string]byte) string {
+		root := filepath.Join(dir, name)
+		must(t, os.Mkdir(root, 0o755))
+		for name, b := range files {
+			for size, kind := range map[int]string{1000: "small", 200_000: "large"} {
+				must(t, os.WriteFile(root+"/"+kind+name, bytes.Repeat([]byte{b}, size), 0o644))
+				must(t, os.Chtimes(root+"/"+kind+name, when, when))
+			}
+		}
+		return root
+	}
+	unify := func(roots ...string) *Result {
+		res, err := Unify(&Options{Trees: roots, Store: store, Layout: tree.LayoutLinks, Least: 1, NoDefault: true})
+		must(t, err)
+		return res
+	}
+	a := guest("a", map[string]byte{"": 1, "-twin": 1})
+	unify(a)
+	for size, name := range map[int]string{1000: "small", 200_000: "large"} {
+		must(t, os.WriteFile(a+"/"+name, bytes.Repeat([]byte{2}, size), 0o644))
+		must(t, os.Chtimes(a+"/"+name, when, when))
+	}
+	b := guest("b", map[string]byte{"": 1, "-twin": 1, "-other": 2})
+	was := manifest(t, b)
+	if res := unify(b); res.Healed != 2 {
+		t.Errorf("%d were replaced, want 2: %+v", res.Healed, res)
+	}
+	_, err := Ununify(&UnunifyOptions{Trees: []string{b}})
+	must(t, err)
+	same(t, b, was)
+}

@@ -325,6 +325,14 @@ func (j *job) replaceByLink(dirfd int, n *node, name string) error {
 		return err
 	}
 	defer unlinkAt(j.fd, temp, 0)
+	// What had this name may have been found to be damaged since, and replaced.
+	if err := statAt(j.fd, temp, &now); err != nil {
+		return err
+	}
+	if now.ino != f.content.obj.ino {
+		f.keep = gone
+		return nil
+	}
 	if err := exchange(j.fd, temp, dirfd, n.name); err != nil {
 		if err == unix.EXDEV {
 			return fmt.Errorf("it is on another mount than the store: %w", err)
