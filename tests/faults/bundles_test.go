@@ -100,11 +100,6 @@ var fixtures = []fixture{
 	{name: "nomounts", edits: edits("linux.namespaces="+`[{"type":"pid"},{"type":"ipc"},{"type":"uts"}]`, "mounts="+`[{"destination":"/dev","type":"tmpfs","source":"tmpfs"}]`,
 		"linux.maskedPaths=[]", "linux.readonlyPaths=[]", "root.readonly=false")},
 	{name: "notify", edits: edits("args:/bin/probe notify READY=1 stay"), env: []string{"NOTIFY_SOCKET=@" + notifyName}},
-	{name: "coldseccomp", edits: edits(`linux.seccomp={"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["sync"],"action":"SCMP_ACT_ERRNO"}]}`),
-		cold: []string{"/run/vsrun-seccomp"}},
-	{name: "coldaddresses", edits: edits("-linux.namespaces[type=network]",
-		`annotations={"org.linux-vserver.net.addresses":"10.77.0.2","org.linux-vserver.net.missing-address":"warn"}`), need: needCgroup2,
-		cold: []string{"/sys/fs/bpf/vsrun-net", "/run/vsrun-net"}},
 	{name: "context", edits: edits(`annotations."org.linux-vserver.context.xid"="1234"`)},
 	// CRIU takes most of its time for packing what is in each tmpfs, and for the firewall: neither is vsrun's.
 	{name: "criu", edits: edits("sh:exec >/dev/null 2>&1 </dev/null sleep 100000", "root.readonly=false", "-mounts[destination=/dev]",
@@ -137,6 +132,12 @@ var fixtures = []fixture{
 	}},
 	{name: "missing", edits: edits("args:/no/such/program"), fails: true},
 	{name: "nopivot", edits: edits(), flags: []string{"--no-pivot", "--no-new-keyring"}},
+	// Those that take longest come last: where time is short, the others have been.
+	{name: "coldseccomp", edits: edits(`linux.seccomp={"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["sync"],"action":"SCMP_ACT_ERRNO"}]}`),
+		cold: []string{"/run/vsrun-seccomp"}},
+	{name: "coldaddresses", edits: edits("-linux.namespaces[type=network]",
+		`annotations={"org.linux-vserver.net.addresses":"10.77.0.2","org.linux-vserver.net.missing-address":"warn"}`), need: needCgroup2,
+		cold: []string{"/sys/fs/bpf/vsrun-net", "/run/vsrun-net"}},
 }
 
 // needV1 is for limits: on version 2 their controllers have to be on.
