@@ -56,7 +56,7 @@ func (n *creation) stage(e launch.Event) error {
 		}
 	case plan.StageRecorded: // it is, and the process that shares no memory could not see it
 	case plan.StageStart:
-		err = n.runHooksIn("startContainer", n.bundle.Spec.Hooks.StartContainer)
+		err = n.runStartHooks(&n.hooks, n.bundle)
 	case plan.StageListener:
 		err = sendListener(n.rec, n.bundle.Spec, n.process.PIDFD, e.Value)
 	default:
@@ -105,12 +105,7 @@ func (n *creation) createHooks() error {
 	if err := hooks.Run("createRuntime", h.CreateRuntime, st, hooks.InRuntime(n.bundle.Dir)); err != nil {
 		return err
 	}
-	return n.runHooksIn("createContainer", h.CreateContainer)
-}
-
-// runHooksIn runs hooks in the container's namespaces.
-func (n *creation) runHooksIn(kind string, list []specs.Hook) error {
-	return n.r.runHooksIn(n.rec, &n.hooks, n.bundle.Spec, kind, list, n.process.PIDFD)
+	return n.r.runHooksIn(n.rec, &n.hooks, n.bundle.Spec, h.CreateContainer, n.process.PIDFD)
 }
 
 func (n *creation) specState(status specs.ContainerState, pid int) []byte {

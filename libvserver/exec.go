@@ -63,7 +63,8 @@ type execution struct {
 	path    string // of the executable, if it is not the first argument
 	plan    *plan.Plan
 	process *launch.Process
-	master  int // of the pty, until the relay has it
+	hook    *hookStreams // the program is a startContainer hook
+	master  int          // of the pty, until the relay has it
 	relay   *console.Relay
 	tracer  bool // the container's own process has CAP_SYS_PTRACE
 	traced  bool // processes that the new one meets may trace it while it is on its way
@@ -188,17 +189,24 @@ func (e *execution) prepare() error {
 	if err := preserved(e.o.PreserveFDs, 0); err != nil {
 		return err
 	}
+	return e.build(recorded, p)
+}
+
+// build plans the launch of a process in the container that is recorded.
+func (e *execution) build(recorded *spec.Bundle, p *specs.Process) (err error) {
 	s := *recorded.Spec
 	s.Process, s.Mounts = p, nil // mounts are made
 	e.bundle = &spec.Bundle{Dir: recorded.Dir, Spec: &s, VServer: recorded.VServer}
 	f := facts(e.bundle, nil)
-	if f.Landlock, _, err = landlockFacts(e.bundle, e.l.Landlock); err != nil {
-		return err
+	if e.hook == nil {
+		if f.Landlock, _, err = landlockFacts(e.bundle, e.l.Landlock); err != nil {
+			return err
+		}
 	}
 	f.Home = func(_ string, uid uint32) string { return homeIn(e.rootFD(), uid) }
 	e.plan, err = plan.BuildExec(e.bundle, f, &plan.ExecOptions{
 		ID: e.rec.ID, Namespaces: uintptr(e.l.NS), NoNewKeyring: e.l.NoNewKeyring, PreserveFDs: e.o.PreserveFDs, Foreground: !e.o.Detach,
-		NoCgroup: e.rec.Part(cgroupPart) == nil, Path: e.path,
+		NoCgroup: e.rec.Part(cgroupPart) == nil, Path: e.path, ExactEnv: e.hook != nil && e.hook.exactEnv,
 	})
 	if err != nil {
 		return err
@@ -217,7 +225,7 @@ func (e *execution) prepare() error {
 
 // launch starts the process, and returns when its program runs.
 func (e *execution) launch() error {
-	if p := e.bundle.Spec.Process; e.l.NS&unix.CLONE_NEWUSER != 0 && !p.Terminal {
+	if p := e.bundle.Spec.Process; e.l.NS&unix.CLONE_NEWUSER != 0 && !p.Terminal && e.hook == nil {
 		if uid, ok := hostID(e.rec.InitPid, "uid", p.User.UID); ok {
 			ownStdio(uid, !e.o.Detach)
 		}
@@ -227,6 +235,9 @@ func (e *execution) launch() error {
 	}
 	e.traced = e.r.mayBeTraced(e.rec.ID, &e.l, e.tracer)
 	o := &launch.Options{Console: -1, Share: e.mayShare(), Close: [2]int{guard.Mount(), -1}}
+	if e.hook != nil {
+		o.Stdio = []int{e.hook.in, e.hook.out, e.hook.out}
+	}
 	t := &launch.Target{Init: e.init.FD(), Root: -1, Namespaces: uintptr(e.l.NS), Unprivileged: unprivileged(), Traced: e.traced}
 	if t.Namespaces&unix.CLONE_NEWNS == 0 {
 		if t.Root = e.rootFD(); t.Root < 0 {
@@ -285,7 +296,7 @@ func (e *execution) stage(ev launch.Event) error {
 		e.ready = true
 		return nil
 	case plan.StageListener:
-		if err := passListener(e.rec, e.bundle.Spec, specs.StateRunning, e.process.PID, e.process.PIDFD, ev.Value); err != nil {
+		if err := passListener(e.rec, e.bundle.Spec, e.status(), e.process.PID, e.process.PIDFD, ev.Value); err != nil {
 			return err
 		}
 		return e.process.Continue("")
@@ -369,7 +380,7 @@ func (e *execution) close() {
 // namespace.
 func (e *execution) mayShare() bool {
 	s := e.bundle.Spec
-	if s.Process.OOMScoreAdj != nil || tightMemory(s) {
+	if s.Process.OOMScoreAdj != nil || tightMemory(s) || e.hook != nil {
 		return false
 	}
 	return e.l.PIDNS && !e.traced

@@ -13,6 +13,7 @@ import (
 	"github.com/vsrun/vsrun/libvserver/log"
 	"github.com/vsrun/vsrun/libvserver/seccomp"
 	"github.com/vsrun/vsrun/libvserver/state"
+	"github.com/vsrun/vsrun/spec"
 )
 
 // hookState is the state that a hook reads: the pid as the hook's namespace sees it (runtime.md, "State").
@@ -21,19 +22,63 @@ func hookState(rec *state.Record, status specs.ContainerState, pid int) []byte {
 	return state.AppendSpecState(nil, &st)
 }
 
-// runHooksIn runs hooks in a container's namespaces.
-func (r *Runtime) runHooksIn(rec *state.Record, l *launched, s *specs.Spec, kind string, list []specs.Hook, pidfd int) error {
+// runHooksIn runs programs of the host in a container's namespaces: the createContainer hooks.
+func (r *Runtime) runHooksIn(rec *state.Record, l *launched, s *specs.Spec, list []specs.Hook, pidfd int) error {
 	if len(list) == 0 {
 		return nil
 	}
-	pid, ns := rec.InitPid, uintptr(l.NS)
-	if ns&unix.CLONE_NEWPID != 0 {
-		pid = host.PIDInside(rec.InitPid)
-	}
-	apart := r.mayBeTraced(rec.ID, l, mayTrace(s.Process))
-	return hooks.Run(kind, list, hookState(rec, specs.StateCreated, pid), func(path string, args, env []string, in, out int) (int, error) {
+	ns, apart := uintptr(l.NS), r.mayBeTraced(rec.ID, l, mayTrace(s.Process))
+	return hooks.Run("createContainer", list, insideState(rec, l), func(path string, args, env []string, in, out int) (int, error) {
 		return launch.RunIn(pidfd, ns, apart, path, args, env, in, out)
 	})
+}
+
+// insideState is the state of a created container as it reads in its namespaces.
+func insideState(rec *state.Record, l *launched) []byte {
+	pid := rec.InitPid
+	if l.NS&unix.CLONE_NEWPID != 0 {
+		pid = host.PIDInside(rec.InitPid)
+	}
+	return hookState(rec, specs.StateCreated, pid)
+}
+
+// hookStreams are the standard input of a startContainer hook, and its output.
+type hookStreams struct {
+	in, out  int
+	exactEnv bool
+}
+
+// runStartHooks runs the startContainer hooks. Their programs are the container's own, so they get no more than its process does:
+// its user, capabilities, labels, filter, limits and cgroup, and, unless they have one, its environment; as with runc.
+func (c *container) runStartHooks(l *launched, b *spec.Bundle) error {
+	return hooks.Run("startContainer", b.Spec.Hooks.StartContainer, insideState(c.rec, l), func(path string, args, env []string, in, out int) (pid int, err error) {
+		e := &execution{container: container{r: c.r, rec: c.rec}, o: &ExecOptions{Detach: true}, l: *l, root: -1, master: -1,
+			path: path, tracer: mayTrace(b.Spec.Process), hook: &hookStreams{in, out, len(env) > 0}}
+		defer e.close()
+		if e.init, err = c.rec.Open(); err != nil {
+			return 0, err
+		}
+		p := *b.Spec.Process
+		p.Terminal, p.Args = false, args
+		if len(env) > 0 {
+			p.Env = env
+		}
+		if err := e.build(b, &p); err != nil {
+			return 0, err
+		}
+		if err := e.launch(); err != nil {
+			return 0, err
+		}
+		return e.process.PID, nil
+	})
+}
+
+// status is the container's, for whom a process that joins it tells of it.
+func (e *execution) status() specs.ContainerState {
+	if e.hook != nil {
+		return specs.StateCreated
+	}
+	return specs.StateRunning
 }
 
 // runPoststart runs the poststart hooks, of which the first that fails ends the container.

@@ -12,6 +12,7 @@ import (
 	"github.com/vsrun/vsrun/libvserver/guard"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/plan"
+	"github.com/vsrun/vsrun/spec"
 )
 
 // lockWait is how long a verb waits for another one on the same container.
@@ -56,10 +57,10 @@ func (r *Runtime) Start(id string) error {
 			return err
 		}
 	}
+	var b *spec.Bundle
 	var s *specs.Spec
 	if l.StartHooks || l.PostStart || l.Listener || l.Notify {
-		b, err := recordedSpec(c.rec)
-		if err != nil {
+		if b, err = recordedSpec(c.rec); err != nil {
 			return err
 		}
 		s = b.Spec
@@ -75,7 +76,7 @@ func (r *Runtime) Start(id string) error {
 			return err
 		}
 	}
-	if err := c.release(&l, s); err != nil {
+	if err := c.release(&l, b); err != nil {
 		return err
 	}
 	_ = fault.On && fault.At(fault.Started)
@@ -99,7 +100,7 @@ func (c *container) fit() error {
 }
 
 // release lets the waiting process go, and returns when its program runs.
-func (c *container) release(l *launched, s *specs.Spec) error {
+func (c *container) release(l *launched, b *spec.Bundle) error {
 	conn, err := connectStart(c.dir.FD())
 	if err != nil {
 		return err
@@ -130,14 +131,14 @@ func (c *container) release(l *launched, s *specs.Spec) error {
 		}
 		switch e.Stage {
 		case plan.StageStart:
-			err = c.r.runHooksIn(c.rec, l, s, "startContainer", s.Hooks.StartContainer, pidfd)
+			err = c.runStartHooks(l, b)
 		case plan.StageListener:
-			err = sendListener(c.rec, s, pidfd, e.Value)
+			err = sendListener(c.rec, b.Spec, pidfd, e.Value)
 		}
 		unix.Close(pidfd)
 		if err != nil {
 			_ = p.Close()
-			return c.failed(err, s, l.PostStop)
+			return c.failed(err, b.Spec, l.PostStop)
 		}
 		if err := p.Continue(); err != nil {
 			return err

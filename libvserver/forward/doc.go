@@ -12,7 +12,7 @@ import "golang.org/x/sys/unix"
 
 func forwarded(s unix.Signal) bool {
 	switch s {
-	case unix.SIGKILL, unix.SIGSTOP, unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGSYS,
+	case unix.SIGKILL, unix.SIGSTOP, unix.SIGSEGV, unix.SIGBUS, unix.SIGFPE, unix.SIGILL, unix.SIGTRAP, unix.SIGSYS,
 		unix.SIGPIPE, unix.SIGCHLD, unix.SIGURG, unix.SIGPROF:
 		return false
 	}

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	_ = unix.Kill(os.Getpid(), unix.SIGUSR1) // before there is anyone to send it to
-	cmd := exec.Command("/bin/sh", "-c", `trap 'echo usr1' USR1; trap 'echo rt' RTMIN+5; trap 'echo winch' WINCH; trap 'echo term; exit 7' TERM; echo ready; while :; do sleep 0.01; done`)
+	cmd := exec.Command("/bin/sh", "-c", `trap 'echo usr1' USR1; trap 'echo rt' RTMIN+5; trap 'echo winch' WINCH; trap 'echo abrt' ABRT; trap 'echo term; exit 7' TERM; echo ready; while :; do sleep 0.01; done`)
 	if _, err := exec.LookPath("bash"); err == nil {
 		cmd.Args[0], cmd.Path = "bash", "/bin/bash"
 	}
@@ -53,6 +53,8 @@ func TestMain(m *testing.M) {
 	_ = unix.Kill(os.Getpid(), unix.SIGWINCH)
 	_ = unix.Kill(os.Getpid(), 39)
 	await("rt")
+	_ = unix.Kill(os.Getpid(), unix.SIGABRT) // a service manager's watchdog
+	await("abrt")
 	_ = unix.Kill(os.Getpid(), unix.SIGTERM)
 	await("term")
 	await("")
@@ -69,7 +71,7 @@ func TestForward(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != 7 {
 		t.Fatalf("exit code %d (%v), want 7 from the TERM trap; output %q", code, err, out)
 	}
-	if got := strings.Fields(string(out)); strings.Join(got, " ") != "usr1 rt term" {
-		t.Errorf("traps that ran: %q, want usr1 rt term (and not winch, which is excepted)", got)
+	if got := strings.Fields(string(out)); strings.Join(got, " ") != "usr1 rt abrt term" {
+		t.Errorf("traps that ran: %q, want usr1 rt abrt term (and not winch, which is excepted)", got)
 	}
 }

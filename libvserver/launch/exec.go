@@ -84,6 +84,9 @@ func Join(pl *plan.Plan, o *Options, t *Target) (*Process, error) {
 	}
 	defer unix.Close(d.Reports)
 	c := newCompiler(pl.Steps, d)
+	for i, fd := range o.Stdio {
+		c.call(unix.SYS_DUP3, "dup", val(fd), val(i), val(0))
+	}
 	p := &Process{PIDFD: -1, reports: reports, prog: c.Program, m: &machine{reports: uintptr(d.Reports)}}
 	if err = c.plan(); err == nil {
 		p.publish()

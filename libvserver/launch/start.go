@@ -34,6 +34,8 @@ type Options struct {
 	Listener int
 	// Console is a connected socket for the pty's master, -1 to receive it as an event.
 	Console int
+	// Stdio are descriptors for the child's standard streams; nil: those of the runtime.
+	Stdio []int
 	// Share lets the child run in the runtime's memory instead of a copy; see cloneAndExecute for when not to.
 	Share bool
 	// Ahead, if not nil, is in a new network namespace already.

@@ -24,6 +24,8 @@ type ExecOptions struct {
 	NoCgroup bool
 	// Path is the executable, if it is another than Args[0] (a login shell's first argument is "-sh").
 	Path string
+	// ExactEnv: nothing is added to the environment.
+	ExactEnv bool
 }
 
 // BuildExec plans a process that joins a running container: bundle.Spec is the container's configuration, with the new
@@ -83,7 +85,7 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 	}
 
 	env := environment(p.Env)
-	if home, _ := lookup(env, "HOME"); home == "" {
+	if home, _ := lookup(env, "HOME"); home == "" && !o.ExactEnv {
 		if home = facts.Home("", p.User.UID); home == "" {
 			home = "/"
 		}
