@@ -134,6 +134,7 @@ func TestLiveCalls(t *testing.T) {
 		{"update --cpu-share 2 --cpu-quota 3 --cpu-period 4 --cpu-burst 5 --cpu-rt-period 6 --cpu-rt-runtime 7 --cpu-idle 1 --cpuset-cpus 0 --cpuset-mems 0 --blkio-weight 10 x",
 			`update "x" {"cpu":{"shares":2,"quota":3,"burst":5,"period":4,"realtimeRuntime":7,"realtimePeriod":6,"cpus":"0","mems":"0","idle":1},"blockIO":{"weight":10}} "" ""`, "", ""},
 		{"update --l3-cache-schema L3:0=f --mem-bw-schema MB:0=9 x", `update "x" {} "L3:0=f" "MB:0=9"`, "", ""},
+		{"update --pids-limit 0x20 --blkio-weight 0x20 x", `update "x" {"pids":{"limit":32},"blockIO":{"weight":32}} "" ""`, "", ""},
 		{"update --kernel-memory 5 x", `update "x" {} "" ""`, "", ""},
 		{"update -r " + file + " --memory 1 x", `update "x" {"cpu":{"shares":0},"pids":{"limit":9}} "" ""`, "", ""},
 		{"update -r /nowhere x", "", "", "--resources: open /nowhere: no such file or directory"},

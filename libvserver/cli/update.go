@@ -127,7 +127,7 @@ func (u *updateFlags) resources() (*specs.LinuxResources, error) {
 		to        **int64
 	}{
 		{"cpu-idle", u.cpuIdle, parseInt, &cpu.Idle}, {"cpu-quota", u.cpuQuota, parseInt, &cpu.Quota},
-		{"cpu-rt-runtime", u.cpuRtRuntime, parseInt, &cpu.RealtimeRuntime}, {"pids-limit", u.pidsLimit, parseInt, &pids.Limit},
+		{"cpu-rt-runtime", u.cpuRtRuntime, parseInt, &cpu.RealtimeRuntime}, {"pids-limit", u.pidsLimit, parseAnyBase, &pids.Limit},
 		{"memory", u.memory, parseBytes, &mem.Limit}, {"memory-swap", u.memorySwap, parseBytes, &mem.Swap},
 		{"memory-reservation", u.memoryReservation, parseBytes, &mem.Reservation},
 		{"kernel-memory", u.kernel, parseBytes, nil}, {"kernel-memory-tcp", u.kernelTCP, parseBytes, nil},
@@ -146,7 +146,7 @@ func (u *updateFlags) resources() (*specs.LinuxResources, error) {
 		}
 	}
 	if u.blkioWeight != "" {
-		v, err := strconv.ParseUint(u.blkioWeight, 10, 16)
+		v, err := strconv.ParseUint(u.blkioWeight, 0, 16)
 		if err != nil {
 			return nil, fmt.Errorf("invalid value for blkio-weight: %w", err)
 		}
@@ -171,6 +171,9 @@ func (u *updateFlags) resources() (*specs.LinuxResources, error) {
 }
 
 func parseInt(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
+
+// parseAnyBase is for the flags that are numbers to runc's command line, not strings: 0x20 and 040 are 32.
+func parseAnyBase(s string) (int64, error) { return strconv.ParseInt(s, 0, 64) }
 
 func readResources(file string) (*specs.LinuxResources, error) {
 	var raw []byte

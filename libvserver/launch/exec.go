@@ -120,9 +120,11 @@ func (p *Process) join(pl *plan.Plan, o *Options, t *Target) (err error) {
 	share := o.Share && !o.Trace && !t.inside() && t.Namespaces&unix.CLONE_NEWTIME == 0
 	do := func() error {
 		if !t.Unprivileged {
-			// The child is born as a process that can't be traced. Without privileges that would take /proc/self from it.
+			// The child is born as a process that can't be traced. Without privileges that would take /proc/self from it. The
+			// runtime stays one, too, while a container's process has its memory (the hooks of a `run`).
+			was, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 			_ = unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
-			if !share {
+			if !share && err == nil && was == 1 {
 				defer func() { _ = unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0) }()
 			}
 		}
