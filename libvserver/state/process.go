@@ -193,24 +193,25 @@ func (p *Process) Ending() bool {
 // the process has ended.
 func (p *Process) Wait(timeout time.Duration) bool {
 	end := time.Now().Add(timeout)
+	fd := p.fd
 	for {
 		left := -1
 		if timeout >= 0 {
 			left = int(max(0, time.Until(end)+time.Millisecond-1) / time.Millisecond)
 		}
-		if p.fd < 0 {
+		if fd < 0 {
 			if !Alive(p.pid, p.start) {
 				return true
 			}
 			time.Sleep(5 * time.Millisecond)
 		} else {
-			fds := []unix.PollFd{{Fd: int32(p.fd), Events: unix.POLLIN}}
+			fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
 			n, err := unix.Poll(fds, left)
 			if n > 0 {
 				return true
 			}
 			if err != nil && err != unix.EINTR {
-				return !Alive(p.pid, p.start)
+				fd = -1 // then it is looked at
 			}
 		}
 		if timeout >= 0 && !time.Now().Before(end) {
