@@ -239,7 +239,7 @@ func TestKnownLinks(t *testing.T) {
 	check(c, was)
 
 	// Few of what is known, and twins that are not.
-	d, was := guest("d", nil)
+	d, _ := guest("d", nil)
 	for name := range contents {
 		if name != "largeA" && name != "smallA" && name != "few" {
 			must(t, os.Remove(d+"/"+name))
