@@ -101,8 +101,9 @@ func probeSetnsPidfd() error {
 			done <- err
 			return
 		}
-		defer unix.Close(fd)
-		switch err := unix.Setns(fd, unix.CLONE_NEWUTS); err {
+		err = unix.Setns(fd, unix.CLONE_NEWUTS)
+		unix.Close(fd) // before anybody is told
+		switch err {
 		case nil, unix.EPERM:
 			done <- nil
 		case unix.EINVAL:

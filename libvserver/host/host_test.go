@@ -96,18 +96,23 @@ func TestProbes(t *testing.T) {
 			}
 		}
 	}
-	if after := openFDs(t); after != before {
-		t.Errorf("%d files open before, %d after", before, after)
+	if after := openFDs(t); len(after) != len(before) {
+		t.Errorf("open before: %q, and after: %q", before, after)
 	}
 }
 
-func openFDs(t *testing.T) int {
+// openFDs are what the process has open.
+func openFDs(t *testing.T) (files []string) {
 	t.Helper()
 	l, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return len(l)
+	for _, e := range l {
+		to, _ := os.Readlink("/proc/self/fd/" + e.Name())
+		files = append(files, e.Name()+" "+to)
+	}
+	return files
 }
 
 // TestProbeOfBogusFlag proves that the flag probes can say no.
