@@ -20,6 +20,10 @@ import (
 // bootLimit is how long the guest may take until it runs its command; a busy host under emulation needs a minute.
 const bootLimit = 5 * time.Minute
 
+// errEmulator: an emulator of two processors lets one of them meet an instruction that the other is just changing (the
+// kernel's static keys). The kernel then panics with an int3 that nobody has set.
+var errEmulator = errors.New("the emulator has shown the kernel half of a change of its code")
+
 // machine is one boot.
 type machine struct {
 	img  image
@@ -120,6 +124,9 @@ func (m *machine) qemu(ctx context.Context, dir, disk string, also io.Writer) (i
 		err = cause
 	} else if err == nil {
 		err = errors.New("the machine stopped before its command had ended")
+	}
+	if text := tail(console, 200); accel == "tcg" && strings.Contains(text, "Oops: int3") && strings.Contains(text, "Kernel panic") {
+		err = fmt.Errorf("%w: %w", errEmulator, err)
 	}
 	return 124, fmt.Errorf("%w; qemu: %s; the end of its console:\n%s", err, strings.TrimSpace(errs.String()), tail(console, 40))
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -86,16 +87,18 @@ func test(ctx context.Context, img image, root string, o options, names []string
 			continue
 		}
 		fmt.Printf("== %s\n", s.name)
-		m := machine{img: img, root: root, options: o, conformance: s.conformance, cri: s.cri, reboots: s.reboots}
-		m.limit = s.limit
-		m.append = strings.TrimSpace(m.append + " " + s.append)
 		command := s.command
 		if o.runtime != "" {
 			command = "export RUNTIME=" + o.runtime + "\n" + command
 		}
 		begin := time.Now()
 		var out bytes.Buffer
-		code, err := m.boot(ctx, command, &out)
+		code, err := s.boot(ctx, img, root, o, command, &out)
+		if errors.Is(err, errEmulator) {
+			fmt.Printf("vm: %v\nvm: %s once more\n", err, s.name)
+			out.Reset()
+			code, err = s.boot(ctx, img, root, o, command, &out)
+		}
 		if err != nil {
 			fmt.Println("vm:", err)
 		}
@@ -128,6 +131,13 @@ func test(ctx context.Context, img image, root string, o options, names []string
 		return 1, nil
 	}
 	return 0, nil
+}
+
+func (s *suite) boot(ctx context.Context, img image, root string, o options, command string, out *bytes.Buffer) (int, error) {
+	m := machine{img: img, root: root, options: o, conformance: s.conformance, cri: s.cri, reboots: s.reboots}
+	m.limit = s.limit
+	m.append = strings.TrimSpace(m.append + " " + s.append)
+	return m.boot(ctx, command, out)
 }
 
 func choose(names []string, quick bool) ([]suite, error) {
