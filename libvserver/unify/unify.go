@@ -203,7 +203,12 @@ func LayoutFor(trees []string, store string) (tree.Layout, error) {
 		}
 		store = filepath.Dir(store)
 	}
-	l, err := tree.LayoutFor(host.TryOverlayDataOnly(store), host.TryOverlay(store))
+	dataOnly := host.TryOverlayDataOnly(store)
+	var layers error
+	if dataOnly != nil { // else it does not matter
+		layers = host.TryOverlay(store)
+	}
+	l, err := tree.LayoutFor(dataOnly, layers)
 	if err != nil {
 		err = fmt.Errorf("no container could run on a unified tree there: overlayfs takes no layers from that filesystem (--layout links makes one all the same): %w", err)
 	}
