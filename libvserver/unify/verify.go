@@ -133,20 +133,29 @@ func (s *Store) Verify(p *Progress) (*VerifyResult, error) {
 	return res, nil
 }
 
+// openRegular opens what the store has under a name to be read, and looks at it; only a regular file can be right.
+func openRegular(dirfd int, name string, st *stat) (fd int, err error) {
+	if fd, err = openBeneath(dirfd, name, readFile); err != nil {
+		return -1, err
+	}
+	if err = statAt(fd, "", st); err == nil && st.kind() != unix.S_IFREG {
+		err = errors.New("it is no regular file")
+	}
+	if err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	return fd, nil
+}
+
 // verifyObject compares an object's content with its name.
 func (s *Store) verifyObject(name string) (size uint64, sealed bool, err error) {
-	fd, err := openBeneath(s.objects, name, readFile)
+	var st stat
+	fd, err := openRegular(s.objects, name, &st)
 	if err != nil {
 		return 0, false, err
 	}
 	defer unix.Close(fd)
-	var st stat
-	if err := statAt(fd, "", &st); err != nil {
-		return 0, false, err
-	}
-	if st.kind() != unix.S_IFREG {
-		return 0, false, errors.New("it is no regular file")
-	}
 	var d digest
 	if d, err = measure(fd); err == nil {
 		sealed = true
@@ -161,18 +170,12 @@ func (s *Store) verifyObject(name string) (size uint64, sealed bool, err error) 
 
 // verifyLink compares a file of the links layout with its name.
 func (s *Store) verifyLink(f *file) error {
-	fd, err := openBeneath(s.links, f.path, readFile)
+	var st stat
+	fd, err := openRegular(s.links, f.path, &st)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	var st stat
-	if err := statAt(fd, "", &st); err != nil {
-		return err
-	}
-	if st.kind() != unix.S_IFREG {
-		return errors.New("it is no regular file")
-	}
 	xattrs, err := attrs{fd: fd}.read(newDirBuffer())
 	if err != nil {
 		return fmt.Errorf("attributes: %w", err)
