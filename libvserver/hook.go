@@ -22,14 +22,15 @@ func hookState(rec *state.Record, status specs.ContainerState, pid int) []byte {
 	return state.AppendSpecState(nil, &st)
 }
 
-// runHooksIn runs programs of the host in a container's namespaces: the createContainer hooks.
+// runHooksIn runs programs of the host in a container's namespaces: the createContainer hooks, which begin in its rootfs, as
+// with runc.
 func (r *Runtime) runHooksIn(rec *state.Record, l *launched, s *specs.Spec, list []specs.Hook, pidfd int) error {
 	if len(list) == 0 {
 		return nil
 	}
 	ns, apart := uintptr(l.NS), r.mayBeTraced(rec.ID, l, mayTrace(s.Process))
 	return hooks.Run("createContainer", list, insideState(rec, l), func(path string, args, env []string, in, out int) (int, error) {
-		return launch.RunIn(pidfd, ns, apart, path, args, env, in, out)
+		return launch.RunIn(pidfd, ns, apart, rec.Rootfs, path, args, env, in, out)
 	})
 }
 

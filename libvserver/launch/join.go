@@ -16,11 +16,12 @@ import (
 
 // RunIn starts a program in the namespaces of another process (setns(2) with a pidfd, Linux 5.8): hooks that run in the
 // container. ns are the CLONE_NEW* flags of the namespaces to enter. The program's standard input is in, both its outputs
-// are out; it inherits nothing else. apart is Target.Traced. The error of a failed execve(2) is returned.
-func RunIn(pidfd int, ns uintptr, apart bool, path string, args, env []string, in, out int) (pid int, err error) {
-	pid, err = runIn(pidfd, ns, apart, path, args, env, in, out)
+// are out; it inherits nothing else. It begins in dir, if that can be entered there, else in /. apart is Target.Traced. The
+// error of a failed execve(2) is returned.
+func RunIn(pidfd int, ns uintptr, apart bool, dir, path string, args, env []string, in, out int) (pid int, err error) {
+	pid, err = runIn(pidfd, ns, apart, dir, path, args, env, in, out)
 	if err == errPrivileges && ns&unix.CLONE_NEWUSER != 0 {
-		pid, err = runIn(pidfd, ns, true, path, args, env, in, out)
+		pid, err = runIn(pidfd, ns, true, dir, path, args, env, in, out)
 	}
 	return pid, err
 }
@@ -30,7 +31,7 @@ var errPrivileges = errors.New("join the container's pid namespace: setns: opera
 
 // runIn joins the pid namespace in the child, which then goes on in one of its own, if pidInside is set; else on the thread
 // that clones it.
-func runIn(pidfd int, ns uintptr, pidInside bool, path string, args, env []string, in, out int) (pid int, err error) {
+func runIn(pidfd int, ns uintptr, pidInside bool, dir, path string, args, env []string, in, out int) (pid int, err error) {
 	p := &Program{}
 	c := &compiler{Program: p, d: &Descriptors{}}
 	if err := sigmask(&c.d.SignalMask); err != nil {
@@ -63,6 +64,7 @@ func runIn(pidfd int, ns uintptr, pidInside bool, path string, args, env []strin
 		c.call(unix.SYS_SETRESGID, "setresgid", val(0), val(0), val(0))
 		c.call(unix.SYS_SETRESUID, "setresuid", val(0), val(0), val(0))
 	}
+	c.ignore(c.call(unix.SYS_CHDIR, "chdir", val(c.cstring(dir))), unix.EACCES, unix.ENOENT)
 	if pidInside && ns&unix.CLONE_NEWPID != 0 {
 		c.fork()
 	}

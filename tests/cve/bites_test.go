@@ -109,7 +109,7 @@ var weak = []mutation{
 		{"libvserver/facts.go", "how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,", "how := &unix.OpenHow{Flags: unix.O_NONBLOCK | unix.O_CLOEXEC,"},
 	}},
 	{name: "hooks get the program's environment", tests: "TestHookEnvironment", edits: []edit{
-		{"libvserver/hook.go", "launch.RunIn(pidfd, ns, apart, path, args, env, in, out)", "launch.RunIn(pidfd, ns, apart, path, args, append(env, s.Process.Env...), in, out)"},
+		{"libvserver/hook.go", "launch.RunIn(pidfd, ns, apart, rec.Rootfs, path, args, env, in, out)", "launch.RunIn(pidfd, ns, apart, rec.Rootfs, path, args, append(env, s.Process.Env...), in, out)"},
 	}},
 	{name: "the binary is not guarded", tests: "TestExeCreated TestExeExec", bare: true, edits: []edit{
 		{"libvserver/guard/guard.go", "	if mount != 0 || Safe() {\n", "	if true {\n"},
