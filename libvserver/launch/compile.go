@@ -44,6 +44,8 @@ type Descriptors struct {
 	Joined uintptr
 	// SignalMask is what the program starts with.
 	SignalMask uint64
+	// Stdio are descriptors for the child's standard streams; nil: those of the runtime.
+	Stdio []int
 }
 
 // compiler holds what steps share while they are compiled.
@@ -197,7 +199,7 @@ func (c *compiler) compile(s plan.Step) error {
 	case plan.Symlink:
 		c.symlink(s)
 	case plan.NullStdio:
-		c.nullStdio()
+		c.nullStdio(s)
 	case plan.Console:
 		c.console(s)
 	case plan.ReadonlyRoot:

@@ -138,23 +138,59 @@ func (c *compiler) sameLink(s plan.Symlink, i int, d slot, at arg) {
 }
 
 // nullStdio looks here which of the standard streams, which are the child's as well, are the null device.
-func (c *compiler) nullStdio() {
+func (c *compiler) nullStdio(s plan.NullStdio) {
 	null := slot(-1)
 	for fd := range 3 {
+		from := fd
+		if fd < len(c.d.Stdio) {
+			from = c.d.Stdio[fd]
+		}
 		var st unix.Stat_t
-		if unix.Fstat(fd, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(1, 3) {
+		if unix.Fstat(from, &st) != nil || st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != nullDevice {
 			continue
 		}
 		if null < 0 {
-			null = c.openRoot("/dev/null", c.how(unix.O_RDWR|unix.O_NOCTTY|unix.O_CLOEXEC, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS))
-			c.statSlot(null)
-			c.checkDevice(unix.S_IFCHR, unix.Mkdev(1, 3), "/dev/null is not the null device")
+			if s.Running {
+				null = c.someNull()
+			} else {
+				null = c.openRoot("/dev/null", c.how(openNull, unix.RESOLVE_IN_ROOT|unix.RESOLVE_NO_MAGICLINKS))
+				c.statSlot(null)
+				c.checkDevice(unix.S_IFCHR, nullDevice, "/dev/null is not the null device")
+			}
 		}
 		c.call(unix.SYS_DUP3, "dup", null.arg(), val(fd), val(0))
 	}
 	if null >= 0 {
 		c.close(null)
 	}
+}
+
+const (
+	nullDevice = 1<<8 | 3 // major 1, minor 3
+	openNull   = unix.O_RDWR | unix.O_NOCTTY | unix.O_CLOEXEC
+)
+
+// someNull opens the null device of the container that was joined, or, where that has none or something else in its place, one
+// that nobody sees.
+func (c *compiler) someNull() slot {
+	null := c.newSlot()
+	open := c.call(unix.SYS_OPENAT2, "open /dev/null", val(atFDCWD), val(c.cstring("/dev/null")), val(c.how(openNull, unix.RESOLVE_NO_MAGICLINKS)),
+		val(unsafe.Sizeof(unix.OpenHow{})))
+	c.into(open, null)
+	missing := c.skip(open, anyErrno)
+	c.statSlot(null)
+	other := c.emit(opIfNot, "", val(c.statAt+offMode), val(unix.S_IFMT), val(unix.S_IFCHR), val(0))
+	found := c.emit(opIf, "", val(c.statAt+offRdev), val(uint32(0xffffffff)), val(nullDevice), val(0))
+	c.land(other)
+	c.close(null)
+	c.skipTo(missing)
+	m, name := c.newSlot(), val(c.cstring("null"))
+	c.newFS(plan.Mount{Type: "tmpfs", Set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}, m)
+	c.call(unix.SYS_MKNODAT, "make a null device", m.arg(), name, val(unix.S_IFCHR|0o666), val(nullDevice))
+	c.into(c.call(unix.SYS_OPENAT, "open a null device", m.arg(), name, val(openNull)), null)
+	c.close(m)
+	c.land(found)
+	return null
 }
 
 // console: the pty comes from the container's own devpts, the slave by TIOCGPTPEER on the master (Linux 4.13), so no

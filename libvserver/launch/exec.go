@@ -72,7 +72,7 @@ func (j *joinArgs) close() {
 // Join clones a child that carries out a plan of plan.BuildExec in the container t. Of the options it takes those that
 // concern an exec; what fails for the cgroup is a *CloneError.
 func Join(pl *plan.Plan, o *Options, t *Target) (*Process, error) {
-	d := &Descriptors{Console: o.Console, CgroupTasks: o.CgroupTasks, Listener: -1, Close: o.Close,
+	d := &Descriptors{Console: o.Console, CgroupTasks: o.CgroupTasks, Listener: -1, Close: o.Close, Stdio: o.Stdio,
 		Init: t.Init, Root: t.Root, PIDInside: t.inside(), Joined: t.ahead()}
 	defer d.close()
 	if err := d.open(pl); err != nil {

@@ -201,7 +201,7 @@ func (b *builder) filesystem() {
 	if b.setupDev() {
 		b.devices()
 		if p := b.s.Process; p != nil && !p.Terminal {
-			b.add(NullStdio{Default})
+			b.add(NullStdio{Origin: Default})
 		}
 	} else {
 		b.boundDevices()

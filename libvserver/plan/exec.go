@@ -66,6 +66,10 @@ func BuildExec(bundle *spec.Bundle, facts *Facts, o *ExecOptions) (*Plan, error)
 	if o.Namespaces&unix.CLONE_NEWNS == 0 {
 		b.add(EnterRoot{Default})
 	}
+	// Only the host's root may change the host's device.
+	if !p.Terminal && !b.userns && !facts.Unprivileged && b.setupDev() {
+		b.add(NullStdio{Origin: Default, Running: true})
+	}
 	b.add(NewSession{Default})
 	if !o.NoNewKeyring {
 		b.add(Keyring{Origin: Default, Name: "_ses." + o.ID})

@@ -93,7 +93,11 @@ func (s MemoryPolicy) String() string { return "set memory policy " + s.Name }
 
 // NullStdio puts the container's /dev/null in the place of the host's, where a standard stream is that: by way of its
 // descriptor root in the container could else change the mode and the owner of the host's.
-type NullStdio struct{ Origin }
+type NullStdio struct {
+	Origin
+	// Running: the container is there already, and may have no null device any more.
+	Running bool
+}
 
 func (NullStdio) String() string {
 	return "take the container's /dev/null for standard streams that are the host's"

@@ -108,6 +108,10 @@ var weak = []mutation{
 	{name: "the container's passwd is opened whatever it is", tests: "TestPasswdDevice", edits: []edit{
 		{"libvserver/facts.go", "how := &unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC,", "how := &unix.OpenHow{Flags: unix.O_NONBLOCK | unix.O_CLOEXEC,"},
 	}},
+	{name: "streams are the host's null device", tests: "TestNullDevice", edits: []edit{
+		{"libvserver/plan/build.go", "b.add(NullStdio{Origin: Default})", ""},
+		{"libvserver/plan/exec.go", "b.add(NullStdio{Origin: Default, Running: true})", ""},
+	}},
 	{name: "hooks get the program's environment", tests: "TestHookEnvironment", edits: []edit{
 		{"libvserver/hook.go", "launch.RunIn(pidfd, ns, apart, rec.Rootfs, path, args, env, in, out)", "launch.RunIn(pidfd, ns, apart, rec.Rootfs, path, args, append(env, s.Process.Env...), in, out)"},
 	}},
