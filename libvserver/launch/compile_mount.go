@@ -111,7 +111,8 @@ func (c *compiler) bindSource(s plan.Mount, m slot) {
 }
 
 // bindFlags sets the flags that are asked for and clears those that are asked to be cleared; the others stay as the source
-// has them. In a user namespace the source's flags are locked: then they stay (mount_namespaces(7)).
+// has them. In a user namespace the source's flags are locked (mount_namespaces(7)): then it stays read-only, which engines
+// ask to clear unless they ask for it, and is an error if it should allow more.
 func (c *compiler) bindFlags(s plan.Mount, m slot) {
 	if s.Set|s.Clear == 0 {
 		return
@@ -122,6 +123,18 @@ func (c *compiler) bindFlags(s plan.Mount, m slot) {
 	}
 	c.on(i, uint16(unix.EPERM), i+2)
 	end := c.jump()
+	for _, f := range [...]struct {
+		flag uint64
+		name string
+	}{{unix.MOUNT_ATTR_NOSUID, "suid"}, {unix.MOUNT_ATTR_NODEV, "dev"}, {unix.MOUNT_ATTR_NOEXEC, "exec"}} {
+		if s.Clear&f.flag == 0 {
+			continue
+		}
+		c.call(unix.SYS_FSTATFS, "fstatfs", m.arg(), val(c.statAt))
+		free := c.emit(opIf, "", val(c.statAt+offFlags), val(uint32(f.flag)), val(0), val(0)) // ST_* are the same bits
+		c.fail(unix.EPERM, f.name+": the source's no"+f.name+" is locked: it is of another user namespace")
+		c.land(free)
+	}
 	c.setattr(m.arg(), "", unix.AT_EMPTY_PATH, &unix.MountAttr{Attr_set: s.Set &^ unix.MOUNT_ATTR__ATIME})
 	c.land(end)
 }

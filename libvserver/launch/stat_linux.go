@@ -11,4 +11,6 @@ const (
 	offMode = unsafe.Offsetof(unix.Stat_t{}.Mode)
 	offSize = unsafe.Offsetof(unix.Stat_t{}.Size)
 	offRdev = unsafe.Offsetof(unix.Stat_t{}.Rdev)
+	// In struct statfs, which is no larger.
+	offFlags = unsafe.Offsetof(unix.Statfs_t{}.Flags)
 )
