@@ -29,7 +29,7 @@ func FuzzUpdatedConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		text, err := updatedConfig(config, add)
+		text, _, err := updatedConfig(config, add)
 		if err != nil {
 			return // limits that contradict each other
 		}

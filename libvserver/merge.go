@@ -7,6 +7,9 @@ import "github.com/opencontainers/runtime-spec/specs-go"
 func mergeResources(to, add *specs.LinuxResources) {
 	if a := add.Memory; a != nil {
 		t := fresh(&to.Memory)
+		if endsSum(a) {
+			t.Swap = nil
+		}
 		setSome(&t.Limit, a.Limit)
 		setSome(&t.Reservation, a.Reservation)
 		setSome(&t.Swap, a.Swap)
@@ -48,6 +51,32 @@ func mergeResources(to, add *specs.LinuxResources) {
 	}
 	to.Rdma = mergeMap(to.Rdma, add.Rdma)
 	to.Unified = mergeMap(to.Unified, add.Unified)
+}
+
+// endsSum reports whether an update gives memory a limit and takes away that of memory and swap together: as in runc, one
+// of -1 without a word of swap is none for both, and swap given as 0 is not to be counted any more.
+func endsSum(m *specs.LinuxMemory) bool {
+	if m.Limit == nil || *m.Limit == 0 {
+		return false
+	}
+	if m.Swap == nil {
+		return *m.Limit == -1
+	}
+	return *m.Swap == 0
+}
+
+// withSum returns add with the recorded limit of memory and swap together, where it changes that of memory alone: version 2
+// limits swap by itself, so that the sum holds only if both are written.
+func withSum(add, recorded *specs.LinuxResources) *specs.LinuxResources {
+	if add == nil || add.Memory == nil || recorded.Memory == nil || recorded.Memory.Swap == nil {
+		return add
+	}
+	if m := add.Memory; m.Limit == nil || *m.Limit == 0 || m.Swap != nil {
+		return add
+	}
+	out := *add
+	fresh(&out.Memory).Swap = recorded.Memory.Swap
+	return &out
 }
 
 func mergeBlockIO(t, a *specs.LinuxBlockIO) {

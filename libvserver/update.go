@@ -33,7 +33,7 @@ func (r *Runtime) Update(o *UpdateOptions) error {
 	if status, _ := r.status(c.rec); status == specs.StateStopped {
 		return ErrNotRunning
 	}
-	config, err := updatedConfig(c.rec.Config, o.Resources)
+	config, res, err := updatedConfig(c.rec.Config, o.Resources)
 	if err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (r *Runtime) Update(o *UpdateOptions) error {
 	}
 	switch {
 	case m != nil:
-		err = m.Update(o.Resources)
+		err = m.Update(res)
 	case !noResources(o.Resources):
 		err = fmt.Errorf("update container %s: %w", o.ID, cgroup.ErrNoCgroup)
 	}
@@ -71,15 +71,15 @@ func noResources(r *specs.LinuxResources) bool {
 	return string(w.Bytes()) == "{}"
 }
 
-// updatedConfig returns the recorded config.json with new limits in linux.resources. All else stays to the byte. What it would
-// not be read with any more is refused.
-func updatedConfig(config []byte, add *specs.LinuxResources) ([]byte, error) {
+// updatedConfig returns the recorded config.json with new limits in linux.resources, and what of these is to be written. All
+// else stays to the byte. What it would not be read with any more is refused.
+func updatedConfig(config []byte, add *specs.LinuxResources) (updated []byte, write *specs.LinuxResources, err error) {
 	if add == nil {
-		return config, nil
+		return config, nil, nil
 	}
 	b, err := spec.Parse(config, "")
 	if err != nil {
-		return nil, fmt.Errorf("recorded config: %w", err)
+		return nil, nil, fmt.Errorf("recorded config: %w", err)
 	}
 	var res specs.LinuxResources
 	if l := b.Spec.Linux; l != nil && l.Resources != nil {
@@ -87,11 +87,11 @@ func updatedConfig(config []byte, add *specs.LinuxResources) ([]byte, error) {
 	}
 	mergeResources(&res, add)
 	if err := spec.CheckResources(&res); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	w := wire.NewWriter(nil, "")
 	spec.EncodeLinuxResources(w, &res)
-	return setMember(config, w.Bytes(), "linux", "resources"), nil
+	return setMember(config, w.Bytes(), "linux", "resources"), withSum(add, &res), nil
 }
 
 // setMember replaces or adds a member of a JSON object; path is the names of the objects that hold it and its own.

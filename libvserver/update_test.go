@@ -36,6 +36,9 @@ func TestUpdatedConfig(t *testing.T) {
 	for _, c := range []struct{ old, add, want string }{
 		{`{}`, `{}`, `{}`},
 		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":1500000}}`, `{"memory":{"limit":1500000,"swap":2000000}}`},
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":-1}}`, `{"memory":{"limit":-1}}`}, // and swap, as in runc
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":-1,"swap":3000000}}`, `{"memory":{"limit":-1,"swap":3000000}}`},
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":4000000,"swap":0}}`, `{"memory":{"limit":4000000}}`},
 		{`{"cpu":{"shares":2,"idle":1},"memory":{"limit":5000000}}`, `{"cpu":{"shares":0,"quota":0,"idle":0},"memory":{"limit":0,"swap":0}}`,
 			`{"cpu":{"shares":2,"idle":0},"memory":{"limit":5000000}}`}, // 0 gives none
 		{`{"cpu":{"quota":5000,"period":10000,"cpus":"0"}}`, `{"cpu":{"period":20000}}`, `{"cpu":{"quota":5000,"period":20000,"cpus":"0"}}`},
@@ -51,7 +54,7 @@ func TestUpdatedConfig(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		out, err := updatedConfig([]byte(head+c.old+tail), add)
+		out, _, err := updatedConfig([]byte(head+c.old+tail), add)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -70,6 +73,41 @@ func TestUpdatedConfig(t *testing.T) {
 	}
 }
 
+// An update of memory's limit alone is to be written with the sum that is on record.
+func TestUpdateWritesSum(t *testing.T) {
+	for _, c := range []struct{ old, add, want string }{
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":1500000}}`, `{"memory":{"limit":1500000,"swap":2000000}}`},
+		{`{"memory":{"limit":1000000,"swap":-1}}`, `{"memory":{"limit":1500000},"pids":{"limit":1}}`, `{"memory":{"limit":1500000,"swap":-1},"pids":{"limit":1}}`},
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":-1}}`, `{"memory":{"limit":-1}}`},
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":4000000,"swap":0}}`, `{"memory":{"limit":4000000,"swap":0}}`},
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"reservation":5}}`, `{"memory":{"reservation":5}}`},
+		{`{"memory":{"limit":1000000,"swap":2000000}}`, `{"memory":{"limit":0}}`, `{"memory":{"limit":0}}`},
+		{`{"memory":{"limit":1000000}}`, `{"memory":{"limit":2}}`, `{"memory":{"limit":2}}`},
+		{`{}`, `{"memory":{"limit":2}}`, `{"memory":{"limit":2}}`},
+	} {
+		add, err := spec.ParseResources([]byte(c.add))
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := add.Memory.Swap
+		_, write, err := updatedConfig([]byte(`{"ociVersion":"1.0.2","root":{"path":"r"},"linux":{"resources":`+c.old+`}}`), add)
+		if err != nil {
+			t.Errorf("%s and %s: %v", c.old, c.add, err)
+			continue
+		}
+		want, err := spec.ParseResources([]byte(c.want))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d := cmp.Diff(want, write); d != "" {
+			t.Errorf("%s and %s: %s", c.old, c.add, d)
+		}
+		if add.Memory.Swap != given {
+			t.Errorf("%s: what was given has changed", c.add)
+		}
+	}
+}
+
 // What the record could not be read with any more, at the next update, is refused.
 func TestUpdatedConfigRefuses(t *testing.T) {
 	const doc = `{"ociVersion":"1.0.2","root":{"path":"r"},"linux":{"resources":{"memory":{"limit":1000000,"swap":2000000},"cpu":{"quota":1000,"burst":500}}}}`
@@ -80,7 +118,7 @@ func TestUpdatedConfigRefuses(t *testing.T) {
 		"linux.resources.cpu.burst: must not exceed quota":                                    {CPU: &specs.LinuxCPU{Quota: &less}},
 		"linux.resources.cpu.idle: must be from 0 to 1":                                       {CPU: &specs.LinuxCPU{Idle: &two}},
 	} {
-		if _, err := updatedConfig([]byte(doc), add); err == nil || !strings.HasPrefix(err.Error(), want) {
+		if _, _, err := updatedConfig([]byte(doc), add); err == nil || !strings.HasPrefix(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}

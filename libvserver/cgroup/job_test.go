@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -140,6 +141,10 @@ func TestUnitRequest(t *testing.T) {
 	if err := m.updateUnit(&resources{pidsLimit: ptr[int64](6)}); err != nil {
 		t.Error(err)
 	}
+	// The library takes memory and swap together for nothing without that of memory.
+	if err := m.updateUnit(&resources{memorySwap: 6}); err != nil {
+		t.Error(err)
+	}
 	if err := m.stopUnit(); err != nil {
 		t.Error(err)
 	}
@@ -148,9 +153,32 @@ func TestUnitRequest(t *testing.T) {
 	if d := cmp.Diff([]string{
 		`systemd-apply {"debug":false,"layout":"v2","rootless":false,` + env + `,"pid":12,"owner":7,"properties":[["CollectMode","'x'"]],"resources":{"pids_limit":5}}`,
 		`systemd-set {` + made + `,"resources":{"pids_limit":6}}`,
+		`systemd-set {` + made + `,"resources":{"memory":-1,"memory_swap":6}}`,
 		`systemd-stop {` + made + `}`,
 	}, got); d != "" {
 		t.Error(d)
+	}
+}
+
+// What has been written is put back if systemd does not take it.
+func TestUnitRefusesUpdate(t *testing.T) {
+	inProcess := runHelper
+	t.Cleanup(func() { runHelper = inProcess })
+	path := t.TempDir()
+	file := path + "/pids.max"
+	if err := os.WriteFile(file, []byte("37"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	during := ""
+	runHelper = func(string, []byte) ([]byte, error) {
+		during = read(t, file)
+		return []byte(`{"error":"set its limits: no"}`), nil
+	}
+	m := &Manager{driver: DriverSystemd, layout: host.CgroupV2, unit: unitName{"a.slice", "p", "c1"}, dirs: []dir{{path: path, base: len(path), fd: -1}}}
+	err := m.Update(resourcesOf(t, `{"pids":{"limit":38}}`))
+	checkErr(t, "update", err, "systemd unit p-c1.scope: set its limits: no")
+	if after := read(t, file); during != "38" || after != "37" {
+		t.Errorf("pids.max was %q when systemd was asked, and is %q", during, after)
 	}
 }
 

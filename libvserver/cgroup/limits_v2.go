@@ -21,6 +21,15 @@ func bytes2(v int64) string {
 	return strconv.FormatInt(v, 10)
 }
 
+// parseMax is bytes2 the other way round; what is neither is no limit.
+func parseMax(s string) int64 {
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
 func (l *limits) memory2() {
 	r := l.res
 	l.notOnV2("memory.swappiness", r.memorySwappiness != nil)
@@ -31,10 +40,7 @@ func (l *limits) memory2() {
 	memory := r.memory
 	if memory == 0 && r.memorySwap > 0 && l.current != nil {
 		// Version 2 limits swap by itself: an update of the sum alone needs the limit that holds.
-		memory = -1
-		if n, err := strconv.ParseInt(l.current("memory.max"), 10, 64); err == nil {
-			memory = n
-		}
+		memory = parseMax(l.current("memory.max"))
 	}
 	swap, err := swapAlone(r.memorySwap, memory)
 	if err != nil && l.err == nil {

@@ -197,6 +197,9 @@ func (m *Manager) updateUnit(res *resources) error {
 	if (r.cpuQuota == 0) != (r.cpuPeriod == 0) { // systemd takes both or the default of the other
 		m.currentBandwidth(&r)
 	}
+	if m.layout == host.CgroupV2 && r.memory == 0 && r.memorySwap > 0 {
+		r.memory = parseMax(m.currentValue("memory.max")) // likewise
+	}
 	w := m.beginUnitRequest()
 	w.Key("resources")
 	r.encode(w)

@@ -38,14 +38,15 @@ func (m *Manager) Update(r *specs.LinuxResources) error {
 		m.enableControllers(&m.dirs[len(m.dirs)-1])
 	}
 	var undo undoLog
-	if err := m.put(ws, &undo); err != nil {
+	err = m.put(ws, &undo)
+	if err == nil && m.driver == DriverSystemd {
+		err = m.updateUnit(&res)
+	}
+	if err != nil {
 		if uerr := m.put(undo.writes(), nil); uerr != nil {
 			err = errors.Join(err, fmt.Errorf("and an old value could not be put back: %w", uerr))
 		}
 		return err
-	}
-	if m.driver == DriverSystemd {
-		return m.updateUnit(&res)
 	}
 	return nil
 }
