@@ -19,8 +19,10 @@ import (
 	"github.com/vsrun/vsrun/spec/wire"
 )
 
-// Annotations of the document. The first two are named as runc's are.
+// Annotations of the document. The first two are named as runc's are; annotationCheckpoint is runc's own, which other
+// runtimes may use, too (types/features of runc).
 const (
+	annotationCheckpoint = "org.opencontainers.runc.checkpoint.enabled"
 	annotationVersion    = "org.linux-vserver.vsrun.version"
 	annotationCommit     = "org.linux-vserver.vsrun.commit"
 	annotationLandlock   = "org.linux-vserver.vsrun.landlock.abi"
@@ -72,9 +74,9 @@ func linux() *features.Linux {
 }
 
 func annotations(b Build) map[string]string {
-	m := make(map[string]string, 4)
+	m := make(map[string]string, 5)
 	for _, a := range [...]struct{ key, value string }{
-		{annotationVersion, b.Version}, {annotationCommit, b.Commit}, {annotationLibseccomp, b.Libseccomp}, {annotationLandlock, b.Landlock},
+		{annotationCheckpoint, "true"}, {annotationVersion, b.Version}, {annotationCommit, b.Commit}, {annotationLibseccomp, b.Libseccomp}, {annotationLandlock, b.Landlock},
 	} {
 		if a.value != "" {
 			m[a.key] = a.value

@@ -38,7 +38,7 @@ func TestJSON(t *testing.T) {
 func TestUnsafeAnnotations(t *testing.T) {
 	unsafe := Known(Build{}).PotentiallyUnsafeConfigAnnotations
 	names := regexp.MustCompile("\"((?:org|run|io|com)\\.[a-z-]+\\.[a-z][\\w.-]*)\"")
-	told := []string{annotationVersion, annotationCommit, annotationLandlock, annotationLibseccomp} // of the document itself
+	told := []string{annotationCheckpoint, annotationVersion, annotationCommit, annotationLandlock, annotationLibseccomp} // of the document itself
 	var heeded []string
 	for _, dir := range []string{"../../libvserver", "../../spec", "../../hooks"} {
 		err := filepath.WalkDir(dir, func(path string, _ fs.DirEntry, err error) error {
@@ -79,8 +79,8 @@ func TestEngines(t *testing.T) {
 	if !*f.Linux.MountExtensions.IDMap.Enabled {
 		t.Error("no idmap: pods with user namespaces would be off")
 	}
-	if len(f.Annotations) != 0 {
-		t.Errorf("annotations without a value: %v", f.Annotations)
+	if d := cmp.Diff(map[string]string{"org.opencontainers.runc.checkpoint.enabled": "true"}, f.Annotations); d != "" {
+		t.Errorf("annotations without a value, or none of checkpoints: %s", d)
 	}
 	for name, list := range map[string][]string{
 		"mount options": f.MountOptions, "namespaces": f.Linux.Namespaces, "capabilities": f.Linux.Capabilities,
