@@ -43,6 +43,10 @@ func (r *Runtime) rootless() bool {
 	case "false":
 		return false
 	}
+	if r.SystemdCgroup && os.Geteuid() == 0 && unprivileged() && cgroup.RootsSystemd() {
+		r.Rootless = "false" // asked once
+		return false
+	}
 	return unprivileged()
 }
 

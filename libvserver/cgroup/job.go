@@ -93,10 +93,17 @@ func (m *Manager) beginRequest() *wire.Writer {
 	return w
 }
 
-// beginUnitRequest is beginRequest for jobs about the unit. The helper is started without an environment, so what is
-// needed to find the bus goes along.
+// beginUnitRequest is beginRequest for jobs about the unit.
 func (m *Manager) beginUnitRequest() *wire.Writer {
 	w := m.beginRequest()
+	encodeEnv(w)
+	w.Key("unit")
+	w.Strings([]string{m.unit.slice, m.unit.prefix, m.unit.name})
+	return w
+}
+
+// encodeEnv tells what is needed to find the bus: the helper is started without an environment.
+func encodeEnv(w *wire.Writer) {
 	w.Key("env")
 	w.BeginArray()
 	for _, name := range [...]string{"DBUS_SYSTEM_BUS_ADDRESS", "DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR", "PATH"} {
@@ -105,9 +112,6 @@ func (m *Manager) beginUnitRequest() *wire.Writer {
 		}
 	}
 	w.EndArray()
-	w.Key("unit")
-	w.Strings([]string{m.unit.slice, m.unit.prefix, m.unit.name})
-	return w
 }
 
 // encode prints resources as the library's Resources are in JSON.

@@ -11,18 +11,18 @@ import (
 const placeDevices = placeRes + ".devices"
 
 // setDevices applies the device rules: by the devices controller where it is mounted, else by a BPF program on the
-// version 2 cgroup. A rootless container goes on without: it can't load programs, and has no more rights to device
-// nodes than its user.
+// version 2 cgroup. A rootless container goes on without, and so does one that root of a user namespace makes: they can't
+// load programs, and have no more rights to device nodes than their user.
 func (m *Manager) setDevices() error {
 	var err error
 	if d := m.dirOf("devices"); d != nil && !d.v2() {
 		err = setDevicesV1(d.path, m.rules)
 	} else if d := m.dirOf(""); d != nil {
 		err = setDevicesV2(d.path, d.fd, m.rules, d.made > 0)
-	} else if !m.rootless {
+	} else if !m.rootless && !host.InUserNamespace() {
 		err = errors.New(placeDevices + ": no devices controller is mounted below " + host.CgroupRoot + " to keep the container from devices")
 	}
-	if m.rootless && isDenied(err) {
+	if isDenied(err) && (m.rootless || host.InUserNamespace()) {
 		return nil
 	}
 	return err

@@ -13,6 +13,7 @@
 //	systemd-apply   makes the unit around a process and sets limits → the cgroup's directories by controller
 //	systemd-set     sets limits, in the unit and in the cgroup
 //	systemd-stop    stops the unit and removes the cgroup
+//	systemd-owner   → the uid that the session bus belongs to
 package job
 
 import (
@@ -26,8 +27,8 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// request is what a job is told. The first four members go with every one but systemd-check, env and unit with those of
-// systemd.
+// request is what a job is told. The first four members go with every one but systemd-check and
+// systemd-owner, env and unit with those of systemd.
 type request struct {
 	Debug    bool              // log debug lines too
 	Layout   string            // as host.Layout spells it
@@ -72,6 +73,8 @@ func find(name string) func(*request) (any, error) {
 		return set
 	case "systemd-stop":
 		return stop
+	case "systemd-owner":
+		return owner
 	}
 	return nil
 }

@@ -76,6 +76,8 @@ func stop(r *request) (any, error) {
 	return nil, nil
 }
 
+func owner(*request) (any, error) { return systemd.DetectUID() }
+
 func check(r *request) (any, error) {
 	_, err := properties(r.Properties)
 	return nil, err
