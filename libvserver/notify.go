@@ -53,12 +53,30 @@ func (c *container) listenNotify() error {
 		unix.Close(fd)
 		return fmt.Errorf("bind %s: %w", notifyName, err)
 	}
-	if err := unix.Chmod(name, 0o777); err != nil { // the container's user may be any
+	if err := openToAll(name); err != nil { // the container's user may be any
 		unix.Close(fd)
 		return fmt.Errorf("chmod %s: %w", notifyName, err)
 	}
 	c.notify = fd
 	return nil
+}
+
+// openToAll lets everybody write to a socket. Where a container has the privileges to change the directory, it may have put
+// something else there meanwhile.
+func openToAll(name string) error {
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return unix.ENOTSOCK
+	}
+	return unix.Chmod("/proc/self/fd/"+itoa(fd), 0o777)
 }
 
 // notifyProxy passes messages on until the container is ready or gone. main is the process that the service manager is to

@@ -17,7 +17,9 @@ func (b *builder) mounts() {
 		b.mount(at1("mounts", i), &b.s.Mounts[i])
 	}
 	if b.opt.NotifyDir != "" {
-		b.add(Mount{Origin: Default, Kind: MountBind, Type: "bind", Source: b.opt.NotifyDir, Target: "/run/notify", FromParent: b.userns})
+		// Read-only: a socket can be used all the same, but the host's directory is not the container's to fill.
+		b.add(Mount{Origin: Default, Kind: MountBind, Type: "bind", Source: b.opt.NotifyDir, Target: "/run/notify", FromParent: b.userns,
+			Set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV | unix.MOUNT_ATTR_NOEXEC})
 	}
 }
 

@@ -112,6 +112,9 @@ var weak = []mutation{
 		{"libvserver/plan/build.go", "b.add(NullStdio{Origin: Default})", ""},
 		{"libvserver/plan/exec.go", "b.add(NullStdio{Origin: Default, Running: true})", ""},
 	}},
+	{name: "the notify socket's directory is not read-only", tests: "TestNotifyDirectory", edits: []edit{
+		{"libvserver/plan/mounts.go", "Set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID", "Set: unix.MOUNT_ATTR_NOSUID"},
+	}},
 	{name: "hooks get the program's environment", tests: "TestHookEnvironment", edits: []edit{
 		{"libvserver/hook.go", "launch.RunIn(pidfd, ns, apart, rec.Rootfs, path, args, env, in, out)", "launch.RunIn(pidfd, ns, apart, rec.Rootfs, path, args, append(env, s.Process.Env...), in, out)"},
 	}},

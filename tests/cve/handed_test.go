@@ -1,8 +1,14 @@
+// What a container is handed of the host by way of its standard streams and mounts.
+
 package cve
 
 import (
+	"net"
 	"os"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -65,4 +71,43 @@ func TestNullDevice(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The directory with the container's NOTIFY_SOCKET is the host's: who could write to it would fill the host's /run, or swap the
+// socket while the runtime gives it its mode.
+func TestNotifyDirectory(t *testing.T) {
+	p := attack(t, "-", "the directory of NOTIFY_SOCKET is filled, and its socket swapped", "weakened vsrun",
+		`sh:cd ${NOTIFY_SOCKET%/*}; echo AT $PWD; echo x >fill && echo WROTE; ln -sf /victim notify.sock && echo SWAPPED; exec sleep 1000`)
+	socket := p.path("sock")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: socket, Net: "unixgram"})
+	p.check(err)
+	defer l.Close()
+	id := p.tag + "-b"
+	c := p.call("create", "-b", p.path("b"), id)
+	c.Env, c.Stdout = append(slices.Clone(c.Env), "NOTIFY_SOCKET="+socket), p.path("out")
+	if res := p.do(c); res.Code != 0 {
+		t.Fatalf("create: %s", res.Stderr)
+	}
+	start := p.call("start", id)
+	start.Env = c.Env
+	start.Started = func(*os.Process) { // which waits for the container to be ready
+		go func() {
+			if p.waitOutput(c.Stdout, "AT /run/notify") {
+				time.Sleep(100 * time.Millisecond)
+			}
+			_, _ = rt.Run(p.call("kill", id, "KILL"))
+		}()
+	}
+	p.do(start)
+	text, err := os.ReadFile(c.Stdout)
+	p.check(err)
+	if !strings.Contains(string(text), "AT /run/notify\n") {
+		t.Errorf("the attack was not tried: %s", text)
+	}
+	for _, word := range []string{"WROTE", "SWAPPED"} {
+		if strings.Contains(string(text), word) {
+			p.falls("%s", word)
+		}
+	}
+	p.remove(id)
 }
