@@ -69,6 +69,7 @@ type execution struct {
 	tracer  bool // the container's own process has CAP_SYS_PTRACE
 	traced  bool // processes that the new one meets may trace it while it is on its way
 	ready   bool
+	unitDir string // the cgroup that systemd is to move the process into
 }
 
 // Exec runs a program in a container that is created or runs. In the foreground it relays signals and the terminal and
@@ -289,6 +290,11 @@ func (e *execution) stage(ev launch.Event) error {
 		e.master = -1
 		var err error
 		if e.relay, err = console.Start(master); err != nil {
+			return err
+		}
+		return e.process.Continue("")
+	case plan.StageCgroup:
+		if err := e.moveIntoUnit(); err != nil {
 			return err
 		}
 		return e.process.Continue("")

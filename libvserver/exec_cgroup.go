@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -13,11 +14,13 @@ import (
 	"github.com/vsrun/vsrun/libvserver/host"
 	"github.com/vsrun/vsrun/libvserver/launch"
 	"github.com/vsrun/vsrun/libvserver/log"
+	"github.com/vsrun/vsrun/libvserver/plan"
 )
 
 // join clones the process into the container and its cgroup. Where a version 2 cgroup takes no processes, as some program
 // inside (systemd, a nested engine) has given its controllers to cgroups below, or is gone, as the first process has moved
-// elsewhere, the new process goes where the first one is; but not if --cgroup says where it is to be.
+// elsewhere, the new process goes where the first one is; but not if --cgroup says where it is to be. Where the caller may
+// not move processes there from where it is, as from a user's login session, systemd may.
 func (e *execution) join(o *launch.Options, t *launch.Target) (*launch.Process, error) {
 	var in execCgroups
 	defer in.close()
@@ -26,22 +29,65 @@ func (e *execution) join(o *launch.Options, t *launch.Target) (*launch.Process, 
 	}
 	o.CgroupFD, o.CgroupTasks = in.v2, in.tasks
 	p, err := launch.Join(e.plan, o, t)
-	var failed *launch.CloneError
-	if o.CgroupFD < 0 || !errors.As(err, &failed) || !refused(failed.Errno) {
+	failed := cgroupRefuses(o, err)
+	if failed == 0 {
 		return p, err
 	}
 	explicit := len(e.o.Cgroups) > 0
 	switch {
-	case !explicit && e.initCgroup(&in, failed.Errno):
+	case failed == unix.EACCES && e.rec.Rootless && e.unitMoves(in.path):
+		o.CgroupFD = -1
+		return launch.Join(e.plan, o, t)
+	case !explicit && e.initCgroup(&in, failed):
 	case !explicit && e.rec.Rootless: // it may not be allowed to
 	default:
-		return nil, fmt.Errorf("adding the process to cgroup %s: %w", in.path, failed.Errno)
+		return nil, fmt.Errorf("adding the process to cgroup %s: %w", in.path, failed)
 	}
 	o.CgroupFD = in.v2
-	if p, err = launch.Join(e.plan, o, t); err != nil && errors.As(err, &failed) && refused(failed.Errno) {
-		return nil, fmt.Errorf("adding the process to cgroup %s: %w", in.path, failed.Errno)
+	p, err = launch.Join(e.plan, o, t)
+	if failed = cgroupRefuses(o, err); failed != 0 {
+		return nil, fmt.Errorf("adding the process to cgroup %s: %w", in.path, failed)
 	}
 	return p, err
+}
+
+// cgroupRefuses finds the error of the cgroup that a process could not be cloned into, 0 if there is none.
+func cgroupRefuses(o *launch.Options, err error) unix.Errno {
+	var failed *launch.CloneError
+	if o.CgroupFD >= 0 && errors.As(err, &failed) && refused(failed.Errno) {
+		return failed.Errno
+	}
+	return 0
+}
+
+// unitMoves has the process wait to be moved by systemd into the cgroup dir, if the container is a unit of systemd's.
+func (e *execution) unitMoves(dir string) bool {
+	m, err := e.cgroup()
+	if err != nil || m == nil || m.Driver() != cgroup.DriverSystemd || m.Layout() != host.CgroupV2 {
+		return false
+	}
+	for i, s := range e.plan.Steps {
+		if at, ok := s.(plan.JoinCgroup); ok {
+			e.plan.Steps = slices.Insert(e.plan.Steps, i, plan.Step(plan.Await{Origin: at.Origin, Stage: plan.StageCgroup}))
+			e.unitDir = dir
+			return true
+		}
+	}
+	return false
+}
+
+// moveIntoUnit is what the process then waits for. As under runc, it goes on without where no place was asked for.
+func (e *execution) moveIntoUnit() error {
+	m, err := e.cgroup()
+	if err != nil {
+		return err
+	}
+	err = m.AttachPid(e.process.PID, e.unitDir)
+	if err != nil && len(e.o.Cgroups) == 0 {
+		log.Warnf("the process stays in the cgroup of its caller: %v", err)
+		return nil
+	}
+	return err
 }
 
 // refused tells the errors of clone3(2) that come from the cgroup.

@@ -145,6 +145,12 @@ func TestUnitRequest(t *testing.T) {
 	if err := m.updateUnit(&resources{memorySwap: 6}); err != nil {
 		t.Error(err)
 	}
+	for _, sub := range []string{"", "/below"} {
+		if err := m.AttachPid(13, m.Path("")+sub); err != nil {
+			t.Error(err)
+		}
+	}
+	checkErr(t, "attach", m.AttachPid(13, "/sys/fs/cgroup/a.slice"), "/sys/fs/cgroup/a.slice is not in the cgroup of systemd unit p-c1.scope")
 	if err := m.stopUnit(); err != nil {
 		t.Error(err)
 	}
@@ -154,6 +160,8 @@ func TestUnitRequest(t *testing.T) {
 		`systemd-apply {"debug":false,"layout":"v2","rootless":false,` + env + `,"pid":12,"owner":7,"properties":[["CollectMode","'x'"]],"resources":{"pids_limit":5}}`,
 		`systemd-set {` + made + `,"resources":{"pids_limit":6}}`,
 		`systemd-set {` + made + `,"resources":{"memory":-1,"memory_swap":6}}`,
+		`systemd-attach {` + made + `,"pid":13,"sub":""}`,
+		`systemd-attach {` + made + `,"pid":13,"sub":"/below"}`,
 		`systemd-stop {` + made + `}`,
 	}, got); d != "" {
 		t.Error(d)

@@ -225,6 +225,24 @@ func (m *Manager) currentBandwidth(r *resources) {
 	}
 }
 
+// AttachPid has systemd move a process into the unit's version 2 cgroup, or one below it, where the caller may not.
+func (m *Manager) AttachPid(pid int, dir string) error {
+	sub, ok := strings.CutPrefix(dir, m.Path(""))
+	if !ok || sub != "" && sub[0] != '/' {
+		return fmt.Errorf("%s is not in the cgroup of systemd unit %s", dir, m.unit.unit())
+	}
+	w := m.beginUnitRequest()
+	w.Key("pid")
+	w.Int(int64(pid))
+	w.Key("sub")
+	w.String(sub)
+	w.EndObject()
+	if _, err := runJob("systemd-attach", w.Bytes()); err != nil {
+		return m.unitError(err)
+	}
+	return nil
+}
+
 // stopUnit stops the unit, if there is one.
 func (m *Manager) stopUnit() error {
 	if len(m.dirs) == 0 {

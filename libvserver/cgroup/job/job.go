@@ -13,6 +13,7 @@
 //	systemd-apply   makes the unit around a process and sets limits → the cgroup's directories by controller
 //	systemd-set     sets limits, in the unit and in the cgroup
 //	systemd-stop    stops the unit and removes the cgroup
+//	systemd-attach  moves a process into the unit's version 2 cgroup, or one below
 //	systemd-owner   → the uid that the session bus belongs to
 package job
 
@@ -38,7 +39,8 @@ type request struct {
 	Env  []string  // to be set, to find the bus
 	Unit [3]string // slice, prefix, name
 
-	Pid          int                // systemd-apply
+	Pid          int                // systemd-apply, systemd-attach
+	Sub          string             // systemd-attach: the path below the unit's cgroup
 	Owner        *int               // host uid that gets the cgroup
 	Properties   [][2]string        // names and values of annotations org.systemd.property.NAME
 	DevicePolicy string             // "": none to be set
@@ -73,6 +75,8 @@ func find(name string) func(*request) (any, error) {
 		return set
 	case "systemd-stop":
 		return stop
+	case "systemd-attach":
+		return attach
 	case "systemd-owner":
 		return owner
 	}

@@ -76,6 +76,17 @@ func stop(r *request) (any, error) {
 	return nil, nil
 }
 
+func attach(r *request) (any, error) {
+	m, err := r.manager(nil)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.AddPid(r.Sub, r.Pid); err != nil {
+		return nil, fmt.Errorf("move process %d into it: %w", r.Pid, err)
+	}
+	return nil, nil
+}
+
 func owner(*request) (any, error) { return systemd.DetectUID() }
 
 func check(r *request) (any, error) {
