@@ -105,19 +105,24 @@ func SetCaps(c Caps) error {
 }
 
 // InUserNamespace reports whether this process is in a user namespace other
-// than the initial one: whether its uid_map maps fewer than all ids to themselves.
-// In the initial one that costs a single stat.
+// than the initial one, which the namespace's inode number tells. Its uid_map
+// does not: systemd 260 (PrivateUsers=full) makes namespaces in which all ids
+// are mapped to themselves. That counts only under OpenVZ, which numbers the
+// namespaces of its containers anew.
 func InUserNamespace() bool {
 	const initial = 0xeffffffd // USER_NS_INIT_INO of linux/nsfs.h, the same since Linux 3.8
 	var st unix.Stat_t
-	if unix.Stat("/proc/self/ns/user", &st) == nil && st.Ino == initial {
-		return false
-	}
-	s, err := readSmall("/proc/self/uid_map")
-	if err != nil {
+	if err := unix.Stat("/proc/self/ns/user", &st); err != nil {
 		return false // no user namespaces in this kernel
 	}
-	return !isFullMap(s)
+	if st.Ino == initial {
+		return false
+	}
+	if unix.Access("/proc/vz", unix.F_OK) != nil || unix.Access("/proc/bc", unix.F_OK) == nil {
+		return true
+	}
+	s, err := readSmall("/proc/self/uid_map")
+	return err == nil && !isFullMap(s)
 }
 
 // isFullMap recognises the single line "0 0 4294967295" with any spacing.

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
+	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -154,6 +157,28 @@ func TestFacts(t *testing.T) {
 	}
 	t.Logf("%s, cgroups %v, last cap %d, caps %x, apparmor %v, selinux %v, in userns %v",
 		KernelRelease(), CgroupLayout(), n, c.Effective, AppArmorEnabled(), SELinuxEnabled(), InUserNamespace())
+}
+
+// TestInUserNamespace: a namespace that maps all ids to themselves is one all the same.
+func TestInUserNamespace(t *testing.T) {
+	const child = "VSRUN_TEST_IN_USERNS"
+	if os.Getenv(child) != "" {
+		fmt.Println("in userns:", InUserNamespace())
+		return
+	}
+	if os.Geteuid() != 0 || InUserNamespace() {
+		t.Skip("needs root of the initial user namespace: makes one that maps all ids")
+	}
+	for _, size := range []uint32{1, 1<<32 - 1} {
+		ids := []syscall.SysProcIDMap{{ContainerID: 0, HostID: 0, Size: int(size)}}
+		cmd := exec.Command(os.Args[0], "-test.run=^TestInUserNamespace$")
+		cmd.Env = append(os.Environ(), child+"=1")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWUSER, UidMappings: ids, GidMappings: ids}
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "in userns: true") {
+			t.Errorf("%d ids: %v: %s", size, err, out)
+		}
+	}
 }
 
 func TestIsFullMap(t *testing.T) {
