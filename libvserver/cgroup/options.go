@@ -108,7 +108,7 @@ func parseUnit(p, id string) (unitName, error) {
 	}
 	parts := strings.Split(p, ":")
 	if len(parts) != 3 {
-		return unitName{}, fmt.Errorf("%s: %q is not of the form slice:prefix:name that the systemd driver needs", placePath, p)
+		return unitName{}, fmt.Errorf("%s: expected cgroupsPath to be of format \"slice:prefix:name\" for systemd cgroups, got %q instead", placePath, p)
 	}
 	u := unitName{parts[0], parts[1], parts[2]}
 	switch {

@@ -119,6 +119,10 @@ func (m *Manager) writeHint(d *dir, w *write, ctl string, err error) string {
 		return "this kernel's " + ctl + " controller has no such file"
 	case err == unix.EINVAL && strings.HasPrefix(w.file, "cpuset."):
 		return "the parent cgroup may have fewer"
+	case err == unix.EINVAL && (w.file == "cpu.weight" || w.file == "cpu.shares"):
+		if idle, err := readValue(d.path + "/cpu.idle"); err == nil && idle == "1" {
+			return "the cgroup is idle (cpu.idle is 1), so its weight is fixed"
+		}
 	}
 	return ""
 }
