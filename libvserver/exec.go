@@ -294,10 +294,7 @@ func (e *execution) stage(ev launch.Event) error {
 		}
 		return e.process.Continue("")
 	case plan.StageCgroup:
-		if err := e.moveIntoUnit(); err != nil {
-			return err
-		}
-		return e.process.Continue("")
+		return e.moveIntoUnit()
 	case plan.StageExec:
 		e.ready = true
 		return nil

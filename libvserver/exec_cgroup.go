@@ -45,10 +45,14 @@ func (e *execution) join(o *launch.Options, t *launch.Target) (*launch.Process, 
 	}
 	o.CgroupFD = in.v2
 	p, err = launch.Join(e.plan, o, t)
-	if failed = cgroupRefuses(o, err); failed != 0 {
-		return nil, fmt.Errorf("adding the process to cgroup %s: %w", in.path, failed)
+	switch failed = cgroupRefuses(o, err); {
+	case failed == 0:
+		return p, err
+	case !explicit && e.rec.Rootless: // likewise
+		o.CgroupFD = -1
+		return launch.Join(e.plan, o, t)
 	}
-	return p, err
+	return nil, fmt.Errorf("adding the process to cgroup %s: %w", in.path, failed)
 }
 
 // cgroupRefuses finds the error of the cgroup that a process could not be cloned into, 0 if there is none.
@@ -82,12 +86,13 @@ func (e *execution) moveIntoUnit() error {
 	if err != nil {
 		return err
 	}
-	err = m.AttachPid(e.process.PID, e.unitDir)
-	if err != nil && len(e.o.Cgroups) == 0 {
+	if err := m.AttachPid(e.process.PID, e.unitDir); err != nil {
+		if len(e.o.Cgroups) > 0 {
+			return err
+		}
 		log.Warnf("the process stays in the cgroup of its caller: %v", err)
-		return nil
 	}
-	return err
+	return e.process.Continue("")
 }
 
 // refused tells the errors of clone3(2) that come from the cgroup.
