@@ -42,11 +42,11 @@ var suites = []suite{
 	{name: "netcontext", command: "export VSRUN_TEST_CONTEXTS=60; tests/vm/suite/gotest -timeout 25m tests/netcontext && tests/vm/suite/gotest -run TestVerifier libvserver/netcontext/job",
 		limit: 30 * time.Minute},
 	{name: "integration", command: "VSRUN_TEST_CYCLES=20 VSRUN_TEST_KILLS=8 tests/vm/suite/gotest -timeout 55m -skip '" + criuTests + "' tests/integration", limit: time.Hour},
-	{name: "checkpoint", command: "NOTES=1 tests/vm/suite/gotest -timeout 40m -run '" + criuTests + "' tests/integration", limit: 45 * time.Minute},
+	{name: "checkpoint", command: "NOTES=1 tests/vm/suite/gotest -timeout 25m -run '" + criuTests + "' tests/integration", limit: 30 * time.Minute, quick: true},
 	{name: "faults", command: faults, limit: 85 * time.Minute},
 	{name: "load", command: "NOTES=1 VSRUN_TEST_CLOCK=1 VSRUN_LOAD_TIME=2m VSRUN_LOAD_CYCLES=500 tests/vm/suite/gotest -timeout 25m tests/load", limit: 30 * time.Minute},
 	{name: "conformance", command: profile + "tests/vm/suite/gotest -timeout 55m --table -run TestSuite tests/conformance", limit: time.Hour, conformance: true},
-	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute},
+	{name: "cve", command: "tests/vm/suite/gotest --table -timeout 25m tests/cve", limit: 30 * time.Minute, quick: true},
 }
 
 // profile loads the AppArmor profile that a program of the OCI validation suite gives its container.
