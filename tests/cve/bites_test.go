@@ -44,6 +44,7 @@ var weak = []mutation{
 		{dirLaunch + "compile_mount.go", `c.into(c.openTree(val(atFDCWD), "/dev/null", 0), m)`, `c.into(c.openTree(c.openRoot("/dev/null", c.howPath).arg(), "", 0), m)`},
 		{dirLaunch + "compile_mount.go", `c.checkDevice(unix.S_IFCHR, unix.Mkdev(1, 3), "the host's /dev/null is not the null device")`, ""},
 		{dirLaunch + "compile_device.go", `c.checkDevice(kind, rdev, s.Path+" is there already, and is not that device")`, ""},
+		{"libvserver/plan/build.go", "b.add(NullStdio{Origin: Default})", ""},
 		{dirLaunch + "compile_mount.go", "&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC}", "&unix.MountAttr{Attr_set: unix.MOUNT_ATTR_NOSUID}"},
 	}},
 	{name: "the container's own /proc is written", tests: "TestRaceProc TestFakeProc TestFakeProcLabel", edits: []edit{
