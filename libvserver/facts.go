@@ -1,6 +1,7 @@
 package libvserver
 
 import (
+	"errors"
 	"os"
 	"strconv"
 	"strings"
@@ -122,7 +123,7 @@ func readIn(root int, name string) (string, error) {
 		return "", err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size > maxPasswd {
-		return "", unix.EINVAL
+		return "", errors.New("it is not a regular file of at most 4 MiB")
 	}
 	fd, err := unix.Open("/proc/self/fd/"+itoa(place), unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NONBLOCK, 0)
 	if err != nil {
